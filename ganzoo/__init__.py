@@ -1,0 +1,63 @@
+"""ganzoo: a plugin-based GAN zoo.
+
+A plugin needs this one import: the contracts, ``hookimpl`` and the errors hang off it. They are looked up on first
+use, so that ``import ganzoo`` (and ``ganzoo --help``) does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.errors import CheckpointError, DataError, GanzooError, PluginError, RecipeError, RegistryError
+from ganzoo.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ganzoo.api import load_generator, train
+    from ganzoo.interfaces import Batch, Dataset, Discriminator, Generator, GrowthSchedule, GrowthState, Loss, Phase
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Batch": "ganzoo.interfaces",
+    "Dataset": "ganzoo.interfaces",
+    "Discriminator": "ganzoo.interfaces",
+    "Generator": "ganzoo.interfaces",
+    "GrowthSchedule": "ganzoo.interfaces",
+    "GrowthState": "ganzoo.interfaces",
+    "Loss": "ganzoo.interfaces",
+    "Phase": "ganzoo.interfaces",
+    "load_generator": "ganzoo.api",
+    "train": "ganzoo.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ganzoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "Batch",
+    "CheckpointError",
+    "DataError",
+    "Dataset",
+    "Discriminator",
+    "GanzooError",
+    "Generator",
+    "GrowthSchedule",
+    "GrowthState",
+    "Loss",
+    "Phase",
+    "PluginError",
+    "RecipeError",
+    "RegistryError",
+    "hookimpl",
+    "load_generator",
+    "train",
+]

@@ -1,0 +1,44 @@
+"""Every hook that a ganzoo plugin may implement.
+
+Adding an argument to a hook is compatible (an implementation may take fewer); removing or renaming one is not.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("ganzoo")
+hookimpl = pluggy.HookimplMarker("ganzoo")
+
+
+class Register(Protocol):
+    """What a hook receives: call it once for every component, ``register("my-name", MyClass)``."""
+
+    def __call__(self, name: str, cls: type) -> None: ...
+
+
+@hookspec
+def ganzoo_register_generators(register: Register) -> None:
+    """Register Generator classes: ``register("progan", Generator)``. Called once, at start-up."""
+
+
+@hookspec
+def ganzoo_register_discriminators(register: Register) -> None:
+    """Register Discriminator classes: ``register("progan", Discriminator)``."""
+
+
+@hookspec
+def ganzoo_register_losses(register: Register) -> None:
+    """Register Loss classes: ``register("wgan-gp", WGANGPLoss)``."""
+
+
+@hookspec
+def ganzoo_register_growth_schedules(register: Register) -> None:
+    """Register GrowthSchedule classes: ``register("fade", FadeSchedule)``."""
+
+
+@hookspec
+def ganzoo_register_datasets(register: Register) -> None:
+    """Register Dataset classes: ``register("faces", CartoonFaces)``."""

@@ -1,0 +1,177 @@
+"""The contracts. A plugin implements these classes; the loop and the tools know nothing else.
+
+Constructors are keyword-only, annotated, and take no ``**kwargs``: the signature is the recipe's schema. The names
+``img_resolution``, ``img_channels``, ``c_dim`` and ``world_size`` are never written in a recipe's ``args``: core passes
+them, taken from the data and the process group, to every constructor that declares them. A constructor refuses a
+combination that the annotations cannot express with a ``ValueError`` that says what would work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class GrowthState:
+    """Where training stands.
+
+    resolution: current image size in pixels. alpha: weight of the NEWEST block, 0 -> 1; 1 outside a fade.
+    In ProGAN's terms ``lod = log2(img_resolution / resolution) + (1 - alpha)``.
+    batch_size: real images a step, over all processes. g_lr, d_lr: learning rates.
+    """
+
+    resolution: int
+    alpha: float
+    batch_size: int
+    g_lr: float
+    d_lr: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one resolution and one batch size, for tables: ``fading`` while alpha < 1."""
+
+    start_nimg: int
+    end_nimg: int
+    resolution: int
+    fading: bool
+    batch_size: int
+    g_lr: float
+    d_lr: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees of one step; all tensors are on the training device.
+
+    real [N, C, R, R] in [-1, 1], R = growth.resolution, already passed through ``GrowthSchedule.process_reals``.
+    c [N, c_dim]: labels of the real images, or None. z [N, z_dim]: latents, standard normal.
+    gen_c [N, c_dim]: labels to generate with, drawn from the label distribution of the data, or None.
+    """
+
+    real: Tensor
+    c: Tensor | None
+    z: Tensor
+    gen_c: Tensor | None
+    growth: GrowthState
+
+
+class Generator(nn.Module, ABC):
+    """Latents to images."""
+
+    def __init__(self, *, z_dim: int, c_dim: int, img_resolution: int, img_channels: int) -> None:
+        """z_dim: size of the latent. c_dim: size of the label, 0 = unconditional. img_resolution: final size."""
+        super().__init__()
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+
+    @abstractmethod
+    def forward(self, z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, R, R], nominally in [-1, 1].
+
+        R = growth.resolution. Values may leave the range (ProGAN's last layer is linear); whoever shows them clips.
+        """
+
+
+class Discriminator(nn.Module, ABC):
+    """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none."""
+
+    aux_dim: int = 0
+
+    def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int) -> None:
+        super().__init__()
+        self.c_dim = c_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+
+    @abstractmethod
+    def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] (or [N, 1, h, w]), no sigmoid."""
+
+
+class Loss(ABC):
+    """Named terms of the two players' losses. Never calls backward, never steps, never logs.
+
+    Each term is [N] (or [N, 1]) or a scalar; the loop takes the mean of each, adds them up, differentiates, and logs
+    each by name. ``G`` and ``D`` are the modules; pass ``growth=batch.growth`` to both.
+    """
+
+    @abstractmethod
+    def d_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        """Terms to minimise for D. Only D's parameters are updated: run G under ``torch.no_grad()``."""
+
+    @abstractmethod
+    def g_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        """Terms to minimise for G. D's parameters do not require gradients here."""
+
+
+class GrowthSchedule(ABC):
+    """A pure function of the number of real images shown: no state, so nothing to save, and resuming is exact."""
+
+    @abstractmethod
+    def at(self, nimg: int) -> GrowthState:
+        """The state for the step that starts after ``nimg`` real images."""
+
+    def process_reals(self, real: Tensor, growth: GrowthState) -> Tensor:
+        """real [N, C, R, R] in [-1, 1] -> what D sees instead, same shape. The default changes nothing."""
+        return real
+
+    def phases(self, total_nimg: int) -> list[Phase]:
+        """The table of phases up to ``total_nimg``, found by asking ``at`` once every 1,000 images."""
+        phases: list[Phase] = []
+        for nimg in range(0, max(total_nimg, 1), 1000):
+            s = self.at(nimg)
+            end = min(nimg + 1000, total_nimg)
+            key = (s.resolution, s.alpha < 1, s.batch_size, s.g_lr, s.d_lr)
+            last = phases[-1] if phases else None
+            if last and key == (last.resolution, last.fading, last.batch_size, last.g_lr, last.d_lr):
+                phases[-1] = Phase(last.start_nimg, end, *key)
+            else:
+                phases.append(Phase(nimg, end, *key))
+        return phases
+
+
+class Dataset(ABC):
+    """A source of images, with random access. Decoding and fitting to size are core's work.
+
+    name: short, for the run folder. fingerprint: hex string that changes whenever an image or a label does.
+    labels: None, or int64 [N] class indices, or float32 [N, c_dim] vectors. class_names: by class index, or None.
+    """
+
+    name: str
+    fingerprint: str
+    labels: np.ndarray | None = None
+    class_names: Sequence[str] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def filename(self, index: int) -> str:
+        """What an error message should call image ``index``."""
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Image ``index`` as stored: uint8 or uint16, [H, W], [H, W, 1], [H, W, 2], [H, W, 3] or [H, W, 4].
+
+        Channels are grey, grey + alpha, RGB, RGB + (straight) alpha. Raises DataError, naming the file, if broken.
+        """
+
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Discriminator",
+    "Generator",
+    "GrowthSchedule",
+    "GrowthState",
+    "Loss",
+    "Phase",
+]

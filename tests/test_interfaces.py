@@ -1,0 +1,28 @@
+"""The concrete parts of the contracts."""
+
+import subprocess
+import sys
+
+from ganzoo import GrowthSchedule, GrowthState, Phase
+
+
+class Steps(GrowthSchedule):
+    """4 px for 3,000 images, then 8 px: 1,000 images of fade, then stable."""
+
+    def at(self, nimg: int) -> GrowthState:
+        if nimg < 3000:
+            return GrowthState(4, 1.0, 16, 1e-3, 1e-3)
+        return GrowthState(8, min((nimg - 3000) / 1000, 1.0), 8, 1e-3, 1e-3)
+
+
+def test_phases_lists_each_stretch_once():
+    assert Steps().phases(6000) == [
+        Phase(0, 3000, 4, False, 16, 1e-3, 1e-3),
+        Phase(3000, 4000, 8, True, 8, 1e-3, 1e-3),
+        Phase(4000, 6000, 8, False, 8, 1e-3, 1e-3),
+    ]
+
+
+def test_import_ganzoo_does_not_import_torch():
+    code = "import sys, ganzoo; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
