@@ -1,0 +1,108 @@
+"""The building blocks of ProGAN, each a few lines and usable on its own.
+
+Every function is differentiable twice, as the gradient penalty needs, and keeps the memory format it is given.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Half-precision tensors as float32; others unchanged (float64 stays, for numerical checks)."""
+    return x if x.dtype.itemsize >= 4 else x.float()
+
+
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Scale the feature vector of every pixel to unit mean square (section 4.2). x [N, C, ...] -> same shape.
+
+    The statistics are float32 even under autocast: squares of half-precision features lose what eps protects.
+    """
+    mean_square = at_least_fp32(x).square().mean(dim=1, keepdim=True)
+    return x * torch.rsqrt(mean_square + eps).to(x.dtype)
+
+
+def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
+    """Append one channel that tells how much the samples of a group differ (section 3). [N, C, H, W] -> [N, C+1, H, W].
+
+    Groups are strided as in the official code: with M = N / group_size groups, samples m, m + M, m + 2M, ... share
+    one. A batch smaller than group_size is one group. Raises ValueError if the groups do not divide the batch.
+    """
+    n, c, h, w = x.shape
+    size = min(group_size, n)
+    if n % size != 0:
+        raise ValueError(
+            f"a batch of {n} images per process does not split into groups of mbstd_group_size={group_size}: "
+            f"use a batch size of at most {group_size} or a multiple of it per process"
+        )
+    groups = at_least_fp32(x).reshape(size, n // size, c, h, w)
+    variance = groups.var(dim=0, correction=0)
+    stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]
+    channel = stddev.to(x.dtype).repeat(size).reshape(n, 1, 1, 1).expand(n, 1, h, w)
+    return torch.cat([x, channel], dim=1)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Every pixel becomes a 2x2 square. [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Mean of every 2x2 square. [N, C, H, W] -> [N, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+class EqualizedLinear(nn.Module):
+    """A dense layer with equalized learning rate (section 4.1).
+
+    The stored weight is N(0, 1); gain / sqrt(fan_in) is applied when it is used, so that Adam's step has the same
+    relative size in every layer. The bias starts at 0 and is not scaled.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, gain: float = math.sqrt(2), bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self.scale = gain / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+class EqualizedConv2d(nn.Module):
+    """A convolution with equalized learning rate and zero padding that keeps the size; see `EqualizedLinear`."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, gain: float = math.sqrt(2)) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = gain / math.sqrt(in_channels * kernel_size**2)
+        self.padding = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+class UpConv2d(EqualizedConv2d):
+    """Nearest 2x upsampling followed by a 3x3 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(upsample(x))
+
+
+class DownConv2d(EqualizedConv2d):
+    """A 3x3 convolution followed by 2x2 averaging; the bias comes after it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Averaging commutes with the convolution: average 2x2 windows at stride 1 first, and only the outputs that
+        # survive need to be convolved, a quarter of them.
+        return F.conv2d(F.avg_pool2d(x, 2, stride=1, padding=1), self.weight * self.scale, self.bias, stride=2)
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope 0.2, in place: the convolutions before it do not need their output again."""
+    return F.leaky_relu(x, 0.2, inplace=True)
