@@ -1,0 +1,23 @@
+"""Exponential moving average of the generator: the network that is shown, measured and shared."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def update_ema(G_ema: nn.Module, G: nn.Module, beta: float) -> None:
+    """G_ema = beta * G_ema + (1 - beta) * G for parameters; buffers are copied (Karras et al. 2018, section 6)."""
+    averages = list(G_ema.parameters())
+    torch._foreach_lerp_(averages, list(G.parameters()), 1 - beta)
+    for average, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
+        average.copy_(buffer)
+
+
+def ema_beta(batch_size: int, *, beta: float | None, half_life_kimg: float | None) -> float:
+    """The weight of the past at a step of ``batch_size`` images: fixed, or from a half-life in thousands of images."""
+    if half_life_kimg is not None:
+        return 0.5 ** (batch_size / (half_life_kimg * 1000))
+    assert beta is not None, "the recipe's validation demands one of the two"
+    return beta

@@ -1,0 +1,154 @@
+"""The training loop: one function trains every GAN of the zoo.
+
+    ganzoo run recipes/quickstart.yaml                                        one process
+    torchrun --nproc-per-node 8 -m ganzoo run recipes/progan_1024_8gpu.yaml   eight
+
+Whatever changes while training lives in ``state`` and in the tensors that a checkpoint holds; everything else (the
+resolution, the fade, the learning rates, which image comes next and whether it is mirrored) is recomputed from
+``state``. That is why a run that was killed and resumed ends with the same bits as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganzoo.interfaces import Batch, GrowthState
+from ganzoo.plugins import LoadedPlugins
+from ganzoo.recipe import Recipe
+from ganzoo.training import distributed
+from ganzoo.training.ema import ema_beta, update_ema
+from ganzoo.training.report import Reporter
+from ganzoo.training.session import Session, open_session
+from ganzoo.training.signals import StopRequest
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a call of ``train`` ended. signal: number of the signal that stopped it early; None: it is complete."""
+
+    run_dir: Path
+    nimg: int
+    signal: int | None
+
+
+def train(
+    recipe: Recipe,
+    *,
+    plugins: LoadedPlugins,
+    outdir: Path = Path("runs"),
+    resume_from: Path | None = None,
+    reporter: Reporter | None = None,
+) -> TrainingResult:
+    """Train ``recipe`` to its end, in a new folder under ``outdir`` or on from the run folder ``resume_from``.
+
+    Raises GanzooError for anything wrong with recipe, data, folder or checkpoint, before the first step.
+    """
+    with (
+        StopRequest() as stop,
+        open_session(recipe, plugins, outdir=outdir, resume_from=resume_from, reporter=reporter) as s,
+    ):
+        G, D, G_ema, loss, state, config = s.G, s.D, s.G_ema, s.loss, s.state, recipe.train
+        total_nimg = round(config.total_kimg * 1000)
+        s.report.start(state.nimg, total_nimg)
+
+        while state.nimg < total_nimg:
+            # Where are we? The resolution, the fade and the learning rates follow from the images shown so far.
+            growth = s.schedule.at(state.nimg)
+
+            # A new phase: fresh Adam states (the official reset, at the start and at the end of every fade).
+            phase = f"{growth.resolution} px, {'fading' if growth.alpha < 1 else 'stable'}"
+            if state.phase != phase:
+                if state.phase and recipe.optimizer.reset_on_growth:
+                    s.opt_D.state.clear()
+                    s.opt_G.state.clear()
+                s.report.log(f"kimg {state.nimg / 1000:g}: {phase}, batch {growth.batch_size}")
+                state.phase = phase
+
+            # Train D.
+            G.requires_grad_(False)
+            D.requires_grad_(True)
+            for _ in range(config.d_steps):
+                real, c = s.reals.next(growth)
+                batch = make_batch(s, real, c, growth)
+                with s.system.autocast():
+                    terms = loss.d_loss(G, D, batch)
+                add_terms(s.sums, "D", terms)
+                take_step(D, s.opt_D, growth.d_lr, terms)
+
+            # Train G, on fresh latents.
+            G.requires_grad_(True)
+            D.requires_grad_(False)
+            batch = make_batch(s, real, c, growth)
+            with s.system.autocast():
+                terms = loss.g_loss(G, D, batch)
+            add_terms(s.sums, "G", terms)
+            take_step(G, s.opt_G, growth.g_lr, terms)
+
+            # Update G_ema.
+            beta = ema_beta(growth.batch_size, beta=config.ema_beta, half_life_kimg=config.ema_kimg)
+            update_ema(G_ema, G, beta)
+
+            # Advance the clock.
+            before, state.nimg = state.nimg, state.nimg + growth.batch_size
+            state.count += 1
+            s.report.progress(state.nimg, growth)
+            finished = state.nimg >= total_nimg
+            stopped = distributed.any_process(stop.signal is not None, s.system.device)
+
+            # Once a tick: status line, statistics, image grid.
+            if passed(before, state.nimg, config.tick_kimg) or finished:
+                s.end_tick(growth)
+            if passed(before, state.nimg, config.image_kimg or config.tick_kimg) or finished:
+                s.save_fakes(growth, f"fakes_{state.nimg // 1000:06d}.png")
+
+            # Now and then: a snapshot to use, a checkpoint to resume from.
+            if passed(before, state.nimg, config.snapshot_kimg) or finished:
+                s.save_snapshot(growth)
+            if passed(before, state.nimg, config.checkpoint_kimg or config.snapshot_kimg) or finished or stopped:
+                s.save_checkpoint()
+            if stopped and not finished:
+                break
+
+        stopped_by = stop.signal if state.nimg < total_nimg else None
+        s.finish(stopped_by)
+        return TrainingResult(s.run_dir, state.nimg, stopped_by)
+
+
+def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) -> Batch:
+    """Real images with fresh latents and, if they have labels, labels to generate with."""
+    z = torch.randn(len(real), s.G.z_dim, device=real.device)
+    return Batch(real, c, z, s.reals.random_labels(len(real)), growth)
+
+
+def take_step(player: nn.Module, optimizer: Optimizer, lr: float, terms: dict[str, Tensor]) -> None:
+    """One optimiser step of one player, on the sum of the means of its loss terms."""
+    optimizer.zero_grad(set_to_none=True)
+    total_loss(terms).backward()
+    distributed.all_reduce_grads(player.parameters())
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+
+
+def total_loss(terms: dict[str, Tensor]) -> Tensor:
+    """What is minimised: the sum of the means of all terms, in fp32."""
+    return torch.stack([term.float().mean() for term in terms.values()]).sum()
+
+
+def add_terms(sums: dict[str, Tensor], player: str, terms: dict[str, Tensor]) -> None:
+    """Add this step's terms to the running totals, on the device: reading them here would wait for the GPU."""
+    logged = {player: total_loss(terms), **{f"{player}/{name}": term.float().mean() for name, term in terms.items()}}
+    for name, value in logged.items():
+        sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+
+
+def passed(before: int, after: int, every_kimg: float) -> bool:
+    """Whether a multiple of ``every_kimg`` lies in (before, after]: no state, so that resuming keeps the beat."""
+    every = every_kimg * 1000
+    return math.floor(after / every) > math.floor(before / every)

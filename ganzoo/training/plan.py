@@ -1,0 +1,100 @@
+"""What a recipe will do, before it does it: parameters, the phase table, and what the data must bring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from ganzoo import build
+from ganzoo.data import open_data
+from ganzoo.errors import DataError
+from ganzoo.interfaces import Phase
+from ganzoo.plugins import LoadedPlugins
+from ganzoo.recipe import Recipe
+
+
+def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
+    """The text of ``ganzoo run --dry-run``. Works without the data: then the recipe's own numbers are assumed."""
+    lines, img_channels, c_dim = describe_data(recipe, plugins)
+    G, D = build.build_networks(recipe, plugins.registry, img_channels=img_channels, c_dim=c_dim, device="meta")
+    schedule = build.build_growth(recipe, plugins.registry)
+    build.build_loss(recipe, plugins.registry)
+    total_nimg = round(recipe.train.total_kimg * 1000)
+    return "\n".join(
+        [
+            f"recipe: {recipe.name} (seed {recipe.seed}), {recipe.train.total_kimg:g} kimg",
+            *describe_networks(recipe, G, D),
+            *describe_phases(schedule.phases(total_nimg)),
+            *lines,
+        ]
+    )
+
+
+def describe_networks(recipe: Recipe, G: nn.Module, D: nn.Module) -> list[str]:
+    """One line for each player, with its number of parameters by part."""
+    lines = []
+    for player, name, network in (("G", recipe.generator.name, G), ("D", recipe.discriminator.name, D)):
+        total = sum(p.numel() for p in network.parameters())
+        lines.append(f"{player}: {name}, {total:,} parameters")
+        for part, module in network.named_children():
+            count = sum(p.numel() for p in module.parameters())
+            if count:
+                lines.append(f"   {part:<12s} {count:>12,}")
+    return lines
+
+
+def describe_phases(phases: Sequence[Phase]) -> list[str]:
+    """The growth schedule as a table."""
+    lines = ["phases:     kimg            resolution   batch   lr G      lr D      steps"]
+    for p in phases:
+        steps = math.ceil((p.end_nimg - p.start_nimg) / p.batch_size)
+        kimg = f"{p.start_nimg / 1000:>8g} - {p.end_nimg / 1000:<8g}"
+        size = f"{p.resolution:>5d} {'fade  ' if p.fading else 'stable'}"
+        lines.append(f"  {kimg} {size} {p.batch_size:>6d}   {p.g_lr:<8g}  {p.d_lr:<8g}  {steps:,}")
+    return lines
+
+
+def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], int, int]:
+    """(lines, img_channels, c_dim) of the data, or of what the recipe says where the data are not here yet."""
+    config = recipe.data
+    if config.path is not None and not Path(config.path).exists():
+        channels = config.img_channels or 3
+        per_image = config.img_resolution**2 * channels * 4 / 3 / 2**20  # MiB, all mip levels together
+        lines = [
+            f"data: {config.path} is not here; give your own with --data PATH",
+            f"   needs a folder or zip of images, best at least {config.img_resolution} x {config.img_resolution} px, "
+            f"{({1: 'grey', 3: 'RGB', 4: 'RGBA'})[channels]}{', with labels' if config.labels else ''}",
+            f"   packed for training: {per_image:.2f} MiB an image, {per_image * 30_000 / 1024:.1f} GiB for 30,000",
+        ]
+        if config.labels:
+            raise DataError(
+                f"{config.path}: not here, and data.labels is true: the size of the labels, and so of the networks, "
+                "comes from the data. Give the data with --data PATH."
+            )
+        return lines, channels, 0
+    info = open_data(config, plugins.registry, log=lambda line: None, prepare=False).info
+    lines = [
+        f"data: {info.name}, {info.num_images:,} images, {info.img_resolution} px, {info.img_channels} channels"
+        + (f", labels of size {info.c_dim}" if info.c_dim else "")
+    ]
+    return lines, info.img_channels, info.c_dim
+
+
+def component_versions(recipe: Recipe, plugins: LoadedPlugins) -> dict[str, str]:
+    """Distribution -> version of every component that the recipe uses."""
+    versions = {}
+    chosen = [
+        ("generator", recipe.generator),
+        ("discriminator", recipe.discriminator),
+        ("loss", recipe.loss),
+        ("growth", recipe.growth),
+    ]
+    if recipe.data.source is not None:
+        chosen.append(("dataset", recipe.data.source))
+    for kind, component in chosen:
+        owner = plugins.registry.get(kind, component.name).owner
+        versions[owner.dist] = owner.version
+    return versions

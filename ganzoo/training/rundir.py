@@ -1,0 +1,81 @@
+"""Run folders: ``runs/00000-<recipe>-<data>/``, one process group at a time, found again for ``--resume``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.recipe import Recipe
+
+RECIPE_FILE = "recipe.yaml"
+
+# A resumed run may change these: they say how long, how often and where, and not what is computed.
+_FREE = re.compile(
+    r"system(\..*)?|name|data\.(path|cache)|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint)\w*|grid)"
+)
+
+
+def create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
+    """Make the next free numbered folder."""
+    outdir.mkdir(parents=True, exist_ok=True)
+    label = re.sub(r"[^\w.+-]+", "_", f"{recipe_name}-{data_name}")
+    number = 1 + max((_number(p) for p in outdir.iterdir()), default=-1)
+    while True:
+        path = outdir / f"{number:05d}-{label}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:  # another run took the number in this moment
+            number += 1
+
+
+def find_run_dir(outdir: Path, recipe_name: str) -> Path | None:
+    """The newest run of this recipe in ``outdir``."""
+    label = re.sub(r"[^\w.+-]+", "_", recipe_name)
+    runs = [p for p in outdir.glob(f"*-{label}-*") if _number(p) >= 0 and (p / RECIPE_FILE).is_file()]
+    return max(runs, key=_number, default=None)
+
+
+def lock_run_dir(run_dir: Path) -> FileLock:
+    """Claim the folder for this process; released when it ends, however it ends."""
+    lock = FileLock(run_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise GanzooError(
+            f"{run_dir}: another process is training in this folder. Wait for it, stop it, or start a run of your own "
+            "without --resume."
+        ) from None
+    except OSError as error:
+        raise GanzooError(f"{run_dir}: cannot be written: {error}") from error
+    return lock
+
+
+def check_same_run(wanted: Recipe, recorded: Recipe, where: Path) -> None:
+    """Raise CheckpointError if ``wanted`` would compute something else than the run in ``where`` did."""
+    new, old = _flatten(wanted.model_dump()), _flatten(recorded.model_dump())
+    changed = [k for k in sorted({*new, *old}) if new.get(k) != old.get(k) and not _FREE.fullmatch(k)]
+    if changed:
+        lines = "\n".join(f"  {k}: {old.get(k, 'not set')} in the run, {new.get(k, 'not set')} now" for k in changed)
+        raise CheckpointError(
+            f"{where}: was trained with another recipe:\n{lines}\n"
+            f"Go on with its own recipe (`ganzoo run --resume {where}`), or start a new run without --resume."
+        )
+
+
+def _number(path: Path) -> int:
+    match = re.match(r"(\d{5,})-", path.name)
+    return int(match[1]) if match and path.is_dir() else -1
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat

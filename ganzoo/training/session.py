@@ -1,0 +1,248 @@
+"""What the loop works on, built in order, and what it writes. Opened and closed around ``loop.train``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal as signals
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+import ganzoo
+from ganzoo import build
+from ganzoo.data import open_data
+from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.files import write_text
+from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
+from ganzoo.plugins import LoadedPlugins
+from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
+from ganzoo.training import checkpoint, distributed, rng, rundir
+from ganzoo.training.checkpoint import Trainee, TrainingState
+from ganzoo.training.distributed import Processes
+from ganzoo.training.grids import GridMaker
+from ganzoo.training.plan import component_versions, describe_networks, describe_phases
+from ganzoo.training.reals import RealImages
+from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
+from ganzoo.training.system import System, choose_system
+
+
+@dataclass
+class Session:
+    """The live objects of one run. ``sums`` holds the running totals of the logged terms, on the device."""
+
+    recipe: Recipe
+    run_dir: Path
+    system: System
+    processes: Processes
+    report: Reporter
+    G: Generator
+    D: Discriminator
+    G_ema: Generator
+    loss: Loss
+    schedule: GrowthSchedule
+    opt_G: Adam
+    opt_D: Adam
+    trainee: Trainee
+    state: TrainingState
+    reals: RealImages
+    grids: GridMaker
+    metadata: dict[str, str]
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    tick_start: tuple[int, float] = (0, 0.0)
+
+    def end_tick(self, growth: GrowthState) -> None:
+        """Report the means since the last tick and start anew. Raises GanzooError if a loss is no longer a number."""
+        names = sorted(self.sums)
+        totals = distributed.mean(torch.stack([self.sums[name] for name in names])).tolist()
+        means = {name: total / self.state.count for name, total in zip(names, totals, strict=True)}
+        now, (nimg, then) = time.monotonic(), self.tick_start
+        self.state.seconds += now - then
+        self.report.tick(
+            {
+                "nimg": self.state.nimg,
+                "resolution": growth.resolution,
+                "alpha": growth.alpha,
+                "batch_size": growth.batch_size,
+                "g_lr": growth.g_lr,
+                "d_lr": growth.d_lr,
+                "loss": means,
+                "timing": {
+                    "sec_per_kimg": (now - then) / max(1, self.state.nimg - nimg) * 1000,
+                    "data_wait": self.reals.seconds_waited / (now - then),
+                    "memory_gb": peak_memory_gb(self.system.device.type),
+                    "seconds": self.state.seconds,
+                },
+            }
+        )
+        self.sums.clear()
+        self.state.count = 0
+        self.reals.seconds_waited = 0.0
+        self.tick_start = (self.state.nimg, now)
+        bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+        if bad:
+            raise GanzooError(
+                f"{self.run_dir}: training diverged before kimg {self.state.nimg / 1000:g}: {', '.join(bad)} is not a "
+                "finite number. Nothing was written since the last checkpoint; lower growth.args.lr, or set "
+                "system.precision to fp32, and resume from it or start anew."
+            )
+
+    def save_fakes(self, growth: GrowthState, name: str) -> None:
+        """The grid of the fixed latents."""
+        if self.processes.is_main:
+            self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+
+    def save_snapshot(self, growth: GrowthState) -> None:
+        """G_ema, to use and share."""
+        if self.processes.is_main:
+            folder = self.run_dir / "snapshots"
+            checkpoint.save_snapshot(
+                folder, self.G_ema, self.state, growth, recipe=dump_recipe(self.recipe), extra=self.metadata
+            )
+
+    def save_checkpoint(self) -> None:
+        """Everything needed to go on exactly from here; then drop the oldest."""
+        folder = self.run_dir / "checkpoints"
+        self.state.sums = {name: total.item() for name, total in self.sums.items()}
+        checkpoint.save_checkpoint(
+            folder,
+            self.trainee,
+            self.state,
+            recipe=dump_recipe(self.recipe),
+            extra=self.metadata,
+            device=self.system.device,
+        )
+        if self.processes.is_main:
+            checkpoint.prune_checkpoints(folder, self.recipe.train.keep_checkpoints)
+
+    def finish(self, signal: int | None) -> None:
+        """Last words."""
+        self.report.draw_curves()
+        if signal is not None:
+            self.report.log(
+                f"stopped by {signals.Signals(signal).name} at kimg {self.state.nimg / 1000:g}, after a checkpoint. "
+                f"Go on with: ganzoo run --resume {self.run_dir}"
+            )
+            return
+        kimg = self.state.nimg // 1000
+        self.report.log(f"done: kimg {self.state.nimg / 1000:g} in {format_seconds(self.state.seconds)}")
+        self.report.log(f"snapshot:    {self.run_dir / 'snapshots' / f'snapshot-{kimg:06d}.safetensors'}")
+        self.report.log(f"sample grid: {self.run_dir / f'fakes_{kimg:06d}.png'}")
+
+
+@contextmanager
+def open_session(
+    recipe: Recipe, plugins: LoadedPlugins, *, outdir: Path, resume_from: Path | None, reporter: Reporter | None
+) -> Iterator[Session]:
+    """Build everything, in an order that finds mistakes before anything is written."""
+    # Choose device, precision and threads; join the other processes, if any.
+    processes = distributed.start("cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu")
+    system = choose_system(recipe.system, local_rank=processes.local_rank, local_processes=processes.local_world_size)
+    report = reporter or Reporter(active=processes.is_main)
+    lock = rundir.lock_run_dir(resume_from) if resume_from is not None and processes.is_main else None
+    try:
+        report.log(f"system: {system.describe()}")
+        if resume_from is not None:
+            _check_resumable(recipe, plugins, resume_from)
+
+        # Load the data set.
+        data = open_data(recipe.data, plugins.registry, log=report.log)
+        info = data.info
+        report.log(f"data: {info.name}, {info.num_images:,} images, {info.img_channels} channels, labels {info.c_dim}")
+
+        # Build the players, the loss, the schedule and the optimisers.
+        rng.seed_all(recipe.seed)  # the same weights on every rank
+        G, D = build.build_networks(
+            recipe, plugins.registry, img_channels=info.img_channels, c_dim=info.c_dim, device="cpu"
+        )
+        G, D = (player.to(system.device, memory_format=system.memory_format) for player in (G, D))
+        G_ema = copy.deepcopy(G).eval().requires_grad_(False)
+        loss = build.build_loss(recipe, plugins.registry)
+        schedule = build.build_growth(recipe, plugins.registry, world_size=processes.world_size)
+        opt_G, opt_D = make_optimizer(recipe.optimizer, G), make_optimizer(recipe.optimizer, D)
+        modules: dict[str, torch.nn.Module] = {"G": G, "D": D, "G_ema": G_ema}
+        if isinstance(loss, torch.nn.Module):  # a loss with running statistics of its own
+            modules["loss"] = loss.to(system.device)
+        trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
+        rng.seed_all(recipe.seed, processes.rank)  # different latents on every rank
+        for line in (*describe_networks(recipe, G, D), *describe_phases(schedule.phases(_total(recipe)))):
+            report.log(line)
+
+        # Resume from the newest whole checkpoint.
+        state, sums = TrainingState(), {}
+        if resume_from is not None:
+            state = _resume(resume_from, trainee, info.fingerprint, processes.rank, report)
+            sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
+
+        # Open the run folder, now that nothing can be wrong any more.
+        run_dir = _open_run_dir(recipe, info.name, outdir, resume_from, processes)
+        if lock is None and processes.is_main:
+            lock = rundir.lock_run_dir(run_dir)
+        if processes.is_main:
+            write_text(run_dir / rundir.RECIPE_FILE, dump_recipe(recipe))
+        report.attach(run_dir, state.nimg)
+        report.log(f"run folder: {run_dir}")
+        grids = GridMaker(data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device)
+        reals = RealImages(recipe, data, schedule, state, system, processes)
+        metadata = {
+            "class_names": json.dumps(info.class_names),
+            "plugins": json.dumps(component_versions(recipe, plugins)),
+            "data_fingerprint": info.fingerprint,
+            "ganzoo": ganzoo.__version__,
+        }
+        session = Session(
+            recipe, run_dir, system, processes, report, G, D, G_ema, loss, schedule, opt_G, opt_D, trainee, state,
+            reals, grids, metadata, sums, (state.nimg, time.monotonic()),
+        )  # fmt: skip
+        if state.nimg == 0 and processes.is_main:
+            grids.save_reals(run_dir)
+            session.save_fakes(schedule.at(0), "fakes_init.png")
+        try:
+            yield session
+        finally:
+            reals.close()
+    finally:
+        report.close()
+        if lock is not None:
+            lock.release()
+
+
+def make_optimizer(config: OptimizerConfig, player: torch.nn.Module) -> Adam:
+    """Adam over all of a player's parameters; the schedule sets the learning rate before each step."""
+    beta1, beta2 = config.args.betas
+    return Adam(player.parameters(), lr=0.0, betas=(float(beta1), float(beta2)), eps=config.args.eps, fused=True)
+
+
+def _total(recipe: Recipe) -> int:
+    return round(recipe.train.total_kimg * 1000)
+
+
+def _open_run_dir(recipe: Recipe, data_name: str, outdir: Path, resume_from: Path | None, processes: Processes) -> Path:
+    if resume_from is not None:
+        return resume_from
+    path = rundir.create_run_dir(outdir, recipe.name, data_name) if processes.is_main else Path()
+    name = torch.frombuffer(bytearray(str(path).encode()), dtype=torch.uint8)
+    return Path(distributed.gather_bytes(name, torch.device("cpu"))[0].numpy().tobytes().decode())
+
+
+def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> None:
+    recorded = run_dir / rundir.RECIPE_FILE
+    if not recorded.is_file():
+        raise CheckpointError(f"{run_dir}: not a run folder: it has no {rundir.RECIPE_FILE}")
+    rundir.check_same_run(recipe, load_recipe(recorded, plugins.registry), run_dir)
+
+
+def _resume(run_dir: Path, trainee: Trainee, fingerprint: str, rank: int, report: Reporter) -> TrainingState:
+    path = checkpoint.newest_valid_checkpoint(run_dir / "checkpoints", log=report.log)
+    if path is None:
+        report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
+        return TrainingState()
+    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=rank)
+    report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
+    return state

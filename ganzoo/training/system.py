@@ -1,0 +1,102 @@
+"""Where and how to compute: device, precision, memory format, threads. Says what it chose, and why."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ganzoo.errors import RecipeError
+from ganzoo.recipe import SystemConfig
+
+
+@dataclass(frozen=True)
+class System:
+    """The choices in force. precision: 'fp32', or 'bf16' for convolutions and products (the rest stays fp32)."""
+
+    device: torch.device
+    precision: str
+    memory_format: torch.memory_format
+    threads: int
+    reason: str
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the players and the loss run."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def describe(self) -> str:
+        """One line for the log."""
+        layout = "channels_last" if self.memory_format == torch.channels_last else "contiguous"
+        return f"{device_name(self.device)}, {self.precision}, {layout}, {self.threads} threads ({self.reason})"
+
+
+def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes: int = 1) -> System:
+    """Turn the recipe's ``system`` section into choices, and set torch's global switches accordingly."""
+    device = choose_device(config.device, local_rank)
+    precision, reason = config.precision, "as the recipe says"
+    if precision == "auto":
+        precision, reason = _choose_precision(device)
+    memory_format = torch.channels_last
+    if config.memory_format == "contiguous" or (config.memory_format == "auto" and device.type == "mps"):
+        memory_format = torch.contiguous_format
+    threads = config.threads if config.threads != "auto" else max(1, available_cores() // local_processes)
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
+    return System(device, precision, memory_format, threads, reason)
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """'auto' takes a GPU, then Apple's, then the CPU. Raises RecipeError for one that is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"system.device: {name!r} is no device; use auto, cuda, cuda:1, mps or cpu") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise RecipeError("system.device: cuda, but torch sees no GPU here; use `--set system.device=cpu`")
+        index = device.index if device.index is not None else local_rank
+        if index >= torch.cuda.device_count():
+            raise RecipeError(f"system.device: no GPU {index}; there are {torch.cuda.device_count()}, counted from 0")
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RecipeError("system.device: mps, but this machine has no Apple GPU; use `--set system.device=cpu`")
+    return device
+
+
+def available_cores() -> int:
+    """Cores that this process may use: fewer than the machine has inside a container or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_name(device: torch.device) -> str:
+    """For people: 'NVIDIA H100', 'cpu'."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _choose_precision(device: torch.device) -> tuple[str, str]:
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this GPU computes in bf16"
+        return "fp32", "this GPU has no bf16"
+    if device.type == "cpu" and _cpu_has_amx():
+        return "bf16", "this CPU has AMX tiles for bf16"
+    return "fp32", f"bf16 is no faster on this {device.type}"
+
+
+def _cpu_has_amx() -> bool:
+    # torch has no public question for this; without AMX, bf16 convolutions on a CPU are slower than fp32 ones.
+    info = Path("/proc/cpuinfo")
+    return platform.system() == "Linux" and info.exists() and " amx_bf16" in info.read_text()
