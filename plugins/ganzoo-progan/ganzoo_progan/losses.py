@@ -54,9 +54,10 @@ class WGANGPLoss(ganzoo.Loss):
         self.ac_weight = ac_weight
 
     def d_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        # Fakes get the labels of the reals here, as in the official code, so that the classes of both batches agree.
         with torch.no_grad():
-            fake = G(batch.z, batch.gen_c, growth=batch.growth)
-        fake_logits = D(fake, batch.gen_c, growth=batch.growth)
+            fake = G(batch.z, batch.c, growth=batch.growth)
+        fake_logits = D(fake, batch.c, growth=batch.growth)
         real_logits = D(batch.real, batch.c, growth=batch.growth)
         real_score = real_logits[:, 0]
         terms = {"fake": fake_logits[:, 0], "real": -real_score}
@@ -67,7 +68,7 @@ class WGANGPLoss(ganzoo.Loss):
         if self.drift_weight > 0:
             terms["drift"] = real_score.square() * self.drift_weight
         terms |= self._label_term(D, "ac_real", real_logits, batch.c)
-        terms |= self._label_term(D, "ac_fake", fake_logits, batch.gen_c)
+        terms |= self._label_term(D, "ac_fake", fake_logits, batch.c)
         return terms
 
     def g_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
