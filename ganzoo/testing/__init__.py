@@ -1,0 +1,34 @@
+"""Contract checks for plugin authors: call them from pytest.
+
+Each check builds the class as core would, tries what ``ganzoo.interfaces`` promises of it, and raises AssertionError
+with what is wrong and where the rule is written. All run on the CPU, in a second or so for small networks, under a
+fixed seed, and leave torch's random state as it was.
+
+    import my_plugin
+    import pytest
+    from ganzoo.testing import check_component, registered
+
+    OPTIONS = {("generator", "mine"): {"args": {"z_dim": 16}, "resolutions": [4, 8, 16]}}
+
+    @pytest.mark.parametrize("entry", registered(my_plugin), ids=lambda entry: f"{entry.kind} {entry.name}")
+    def test_contract(entry):
+        check_component(entry, **OPTIONS.get((entry.kind, entry.name), {}))
+"""
+
+from __future__ import annotations
+
+from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.losses import check_loss
+from ganzoo.testing.networks import check_discriminator, check_generator
+from ganzoo.testing.plugins import check_component, registered
+from ganzoo.testing.schedules import check_growth_schedule
+
+__all__ = [
+    "check_component",
+    "check_dataset",
+    "check_discriminator",
+    "check_generator",
+    "check_growth_schedule",
+    "check_loss",
+    "registered",
+]

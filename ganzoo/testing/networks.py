@@ -1,0 +1,249 @@
+"""Checks of generators and discriminators."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganzoo.interfaces import Discriminator, Generator, GrowthState
+from ganzoo.testing.contract import (
+    BATCH_SIZE,
+    Contract,
+    close,
+    growth_state,
+    growth_states,
+    parameters_with_gradient,
+    random_images,
+    random_labels,
+    shake_parameters,
+    take,
+    with_fixed_seed,
+)
+from ganzoo.weights import load_weights, save_weights
+
+Run = Callable[[nn.Module, GrowthState], Tensor]
+
+
+@with_fixed_seed
+def check_generator(
+    cls: type[Generator],
+    args: Mapping[str, Any] | None = None,
+    *,
+    img_resolution: int = 16,
+    img_channels: int = 3,
+    c_dim: int = 0,
+    resolutions: Sequence[int] | None = None,
+) -> None:
+    """Check a Generator class. args: as a recipe would give them.
+
+    resolutions: for a generator that grows, all of them in order, ending with ``img_resolution``; then fading is
+    checked too. None: it only ever makes images of ``img_resolution``. Raises AssertionError.
+    """
+    contract = Contract(cls, Generator)
+    sizes = {"img_resolution": img_resolution, "img_channels": img_channels, "c_dim": c_dim}
+    G = contract.construct(args, **sizes)
+    _check_attributes(contract, G, {"z_dim": None, **sizes})
+    z, c = torch.randn(BATCH_SIZE, G.z_dim), random_labels(BATCH_SIZE, c_dim)
+    resolutions = list(resolutions or [img_resolution])
+
+    def run(network: nn.Module, growth: GrowthState) -> Tensor:
+        with contract.attempt(f"forward at {_name(growth)}"):
+            return network(z, c, growth=growth)
+
+    for growth in growth_states(resolutions):
+        img = run(G, growth)
+        wanted = (BATCH_SIZE, img_channels, growth.resolution, growth.resolution)
+        _check_output(contract, img, [wanted], growth)
+        _check_range(contract, img, growth)
+    final = growth_state(resolutions[-1])
+    _check_gradients(contract, G, run, resolutions)
+    _check_repeatable(contract, G, run, final)
+    alone = _eval(G)(z[:1], take(c, slice(1)), growth=final)
+    contract.require(
+        close(alone, run(_eval(G), final)[:1]),
+        "in eval mode an image depends on the others of its batch, so pictures would change with the batch size",
+    )
+    _check_weights(contract, G, contract.construct(args, **sizes), run, final)
+    _check_autocast(contract, G, run, final)
+    for older, newer in pairwise(resolutions):
+        faded, old = run(_eval(G), growth_state(newer, 0.0)), run(_eval(G), growth_state(older))
+        contract.require(
+            close(faded, F.interpolate(old, size=(newer, newer))),
+            f"at {newer} px with alpha=0 the image is not the {older} px image with every pixel enlarged",
+        )
+        _check_old_branch_unused(contract, G, run, newer)
+
+
+@with_fixed_seed
+def check_discriminator(
+    cls: type[Discriminator],
+    args: Mapping[str, Any] | None = None,
+    *,
+    img_resolution: int = 16,
+    img_channels: int = 3,
+    c_dim: int = 0,
+    resolutions: Sequence[int] | None = None,
+    minibatch_statistics: bool = False,
+) -> None:
+    """Check a Discriminator class. args, resolutions: as in ``check_generator``.
+
+    minibatch_statistics: True if a logit may depend on the other images of its batch. Raises AssertionError.
+    """
+    contract = Contract(cls, Discriminator)
+    sizes = {"img_resolution": img_resolution, "img_channels": img_channels, "c_dim": c_dim}
+    D = contract.construct(args, **sizes)
+    _check_attributes(contract, D, {"aux_dim": None, **sizes})
+    resolutions = list(resolutions or [img_resolution])
+    images = {r: random_images(BATCH_SIZE, img_channels, r) for r in resolutions}
+    c = random_labels(BATCH_SIZE, c_dim)
+
+    def run(network: nn.Module, growth: GrowthState) -> Tensor:
+        with contract.attempt(f"forward at {_name(growth)}"):
+            return network(images[growth.resolution], c, growth=growth)
+
+    for growth in growth_states(resolutions):
+        logits = run(D, growth)
+        patches = (BATCH_SIZE, 1, *logits.shape[2:])
+        wanted = [(BATCH_SIZE, 1 + D.aux_dim), *([patches] if logits.ndim == 4 and D.aux_dim == 0 else [])]
+        _check_output(contract, logits, wanted, growth)
+    final = growth_state(resolutions[-1])
+    _check_no_sigmoid(contract, D, run, final)
+    _check_gradients(contract, D, run, resolutions)
+    _check_repeatable(contract, D, run, final)
+    if not minibatch_statistics:
+        alone = _eval(D)(images[final.resolution][:1], take(c, slice(1)), growth=final)
+        contract.require(
+            close(alone, run(_eval(D), final)[:1]),
+            "a logit depends on the other images of its batch; if that is meant, check with minibatch_statistics=True",
+        )
+    _check_weights(contract, D, contract.construct(args, **sizes), run, final)
+    _check_autocast(contract, D, run, final)
+    _check_double_backward(contract, D, images[final.resolution], c, final)
+    for older, newer in pairwise(resolutions):
+        images[older] = F.avg_pool2d(images[newer], newer // older)
+        contract.require(
+            close(run(_eval(D), growth_state(newer, 0.0)), run(_eval(D), growth_state(older))),
+            f"at {newer} px with alpha=0 the logits are not those of the image averaged down to {older} px",
+        )
+        _check_old_branch_unused(contract, D, run, newer)
+
+
+def _check_attributes(contract: Contract, network: nn.Module, wanted: Mapping[str, int | None]) -> None:
+    for name, value in wanted.items():
+        found = getattr(network, name, None)
+        contract.require(
+            isinstance(found, int) and value in (None, found),
+            f"attribute {name} is {found!r}{'' if value is None else f' where core gave {value}'}: "
+            "call super().__init__ with it",
+        )
+
+
+def _check_output(contract: Contract, out: Tensor, shapes: Sequence[tuple[int, ...]], growth: GrowthState) -> None:
+    found = tuple(out.shape)
+    allowed = " or ".join(map(str, shapes))
+    contract.require(found in shapes, f"at {_name(growth)} the output has shape {found} where {allowed} is wanted")
+    contract.require(out.dtype == torch.float32, f"at {_name(growth)} the output is {out.dtype}, not torch.float32")
+    contract.require(bool(out.isfinite().all()), f"at {_name(growth)} the output has values that are not finite")
+
+
+def _check_range(contract: Contract, img: Tensor, growth: GrowthState) -> None:
+    low, high = img.min().item(), img.max().item()
+    hint = "black is -1 and white is 1"
+    contract.require(low < 0, f"at {_name(growth)} images are never negative, as after a sigmoid: {hint}")
+    contract.require(
+        max(-low, high) < 20, f"at {_name(growth)} images range from {low:.3g} to {high:.3g} untrained: {hint}"
+    )
+    contract.require(low < high, f"at {_name(growth)} images are one flat colour")
+
+
+def _check_no_sigmoid(contract: Contract, D: nn.Module, run: Run, growth: GrowthState) -> None:
+    logits = []
+    for _ in range(8):
+        shaken = copy.deepcopy(D)
+        shake_parameters(shaken)
+        logits.append(run(shaken, growth).detach())
+    both = torch.stack(logits)
+    contract.require(
+        float(both.min()) < 0 or float(both.max()) > 1,
+        "the logits of 8 random networks all lie in [0, 1]: return them before the sigmoid, losses apply it",
+    )
+
+
+def _check_gradients(contract: Contract, network: nn.Module, run: Run, resolutions: Sequence[int]) -> None:
+    """Every parameter is trained in some state; one that never is costs memory and moves only by decay."""
+    shaken = copy.deepcopy(network)
+    shake_parameters(shaken)
+    trained: set[str] = set()
+    for growth in growth_states(resolutions):
+        out = run(shaken, growth)
+        with contract.attempt(f"the backward pass at {_name(growth)}"):
+            trained |= parameters_with_gradient(shaken, out)
+    idle = [name for name, p in network.named_parameters() if p.requires_grad and name not in trained]
+    contract.require(not idle, f"no gradient reaches {', '.join(idle)} at any of {list(resolutions)} px")
+
+
+def _check_repeatable(contract: Contract, network: nn.Module, run: Run, growth: GrowthState) -> None:
+    first, second = run(_eval(network), growth), run(_eval(network), growth)
+    contract.require(torch.equal(first, second), "in eval mode the same input gives different outputs")
+
+
+def _check_weights(contract: Contract, network: nn.Module, other: nn.Module, run: Run, growth: GrowthState) -> None:
+    """All that makes the output must be in the state_dict, which must survive a snapshot file and copy.deepcopy."""
+    out = run(_eval(network), growth)
+    with tempfile.TemporaryDirectory() as folder, contract.attempt("saving and loading the state_dict"):
+        path = Path(folder) / "weights.safetensors"
+        save_weights(path, network.state_dict(), {})
+        other.load_state_dict(load_weights(path)[0])
+    message = "a network loaded from the state_dict of another gives other outputs: is a random tensor no buffer?"
+    contract.require(torch.equal(out, run(other.eval(), growth)), message)
+
+
+def _check_autocast(contract: Contract, network: nn.Module, run: Run, growth: GrowthState) -> None:
+    with contract.attempt("training under bf16 autocast"):
+        trained = copy.deepcopy(network).train()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = run(trained, growth)
+        out.float().square().mean().backward()
+    finite = all(bool(p.grad.isfinite().all()) for p in trained.parameters() if p.grad is not None)
+    contract.require(bool(out.isfinite().all()) and finite, "under bf16 autocast outputs or gradients are not finite")
+
+
+def _check_double_backward(
+    contract: Contract, D: nn.Module, img: Tensor, c: Tensor | None, growth: GrowthState
+) -> None:
+    with contract.attempt("a gradient penalty (the gradient of a gradient)"):
+        shaken = copy.deepcopy(D)
+        shake_parameters(shaken)
+        img = img.clone().requires_grad_()
+        logits = shaken(img, c, growth=growth)
+        (gradient,) = torch.autograd.grad(logits.sum(), img, create_graph=True)
+        used = parameters_with_gradient(shaken, gradient)
+    contract.require(bool(used), "a gradient penalty trains no parameter: gradients of gradients are all zero")
+
+
+def _check_old_branch_unused(contract: Contract, network: nn.Module, run: Run, newer: int) -> None:
+    shaken = copy.deepcopy(network)
+    shake_parameters(shaken)
+    fading = parameters_with_gradient(shaken, run(shaken, growth_state(newer, 0.0)))
+    full = parameters_with_gradient(shaken, run(shaken, growth_state(newer, 1.0)))
+    contract.require(
+        bool(fading - full),
+        f"at {newer} px with alpha=1 every parameter of the old branch still counts: the fade never ends",
+    )
+
+
+def _eval(network: nn.Module) -> nn.Module:
+    """A copy in eval mode that computes no gradients; G_ema is made in the same way."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def _name(growth: GrowthState) -> str:
+    return f"{growth.resolution} px, alpha={growth.alpha:g}"

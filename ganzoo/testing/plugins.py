@@ -1,0 +1,35 @@
+"""From a plugin to the check of each component that it registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ganzoo.plugins import make_plugin_manager
+from ganzoo.registry import Entry
+from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.losses import check_loss
+from ganzoo.testing.networks import check_discriminator, check_generator
+from ganzoo.testing.schedules import check_growth_schedule
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "generator": check_generator,
+    "discriminator": check_discriminator,
+    "loss": check_loss,
+    "growth": check_growth_schedule,
+    "dataset": check_dataset,
+}
+
+
+def registered(plugin: object) -> list[Entry]:
+    """Every component that ``plugin`` (a module, or an object with hook methods) registers, by kind and name.
+
+    Raises PluginError for what would make core leave the plugin out: unknown hooks, bad names, bad constructors.
+    """
+    loaded = make_plugin_manager({"checked": plugin})
+    return next(info.components for info in loaded.plugins if info.name == "checked")
+
+
+def check_component(entry: Entry, **options: Any) -> None:
+    """Run the check of the entry's kind; options are that check's keyword arguments. Raises AssertionError."""
+    _CHECKS[entry.kind](entry.cls, **options)
