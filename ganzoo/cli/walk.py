@@ -1,0 +1,51 @@
+"""``ganzoo walk``: a video of the way between latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option("--seeds", default="0-5", show_default=True, help="The stops: numbers and ranges, as 0,5,9.")
+@click.option("--frames", type=click.IntRange(min=1), default=60, show_default=True, help="From one stop to the next.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("walk.mp4"), show_default=True, help="An .mp4 or a .gif."
+)
+@click.option("--fps", type=click.IntRange(1, 100), default=30, show_default=True, help="Frames a second.")
+@click.option("--class", "chosen", metavar="K", help="Class name or index; without it each seed draws its own.")
+@click.option("--loop", is_flag=True, help="Go back to the first stop, so that the video can be repeated.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+def walk(
+    snapshot: Path, seeds: str, frames: int, out: Path, fps: int, chosen: str | None, loop: bool, device: str
+) -> None:
+    """Make a video from SNAPSHOT, a snapshot file or a run folder (then its newest snapshot).
+
+    It goes through the images of the seeds, on the sphere that latents lie on. Frames smaller than 256 pixels are
+    enlarged; transparent ones are shown over the recipe's data.background.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from ganzoo import generation
+    from ganzoo.generation.video import check_video_path
+
+    numbers = generation.parse_seeds(seeds)
+    check_video_path(out)
+    generator = generation.load_generator(snapshot, device=device)
+    z, c = generation.walk(generator, numbers, frames=frames, loop=loop, chosen=chosen)
+
+    console = Console(stderr=True)
+    images = track(
+        generation.sample(generator, z, c),
+        "frames",
+        total=len(z),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    generation.write_video(out, images, fps=fps, background=generator.recipe.data.background)
+    click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
+    click.echo(f"video:    {out} ({len(z)} frames, {len(z) / fps:.1f} s)")

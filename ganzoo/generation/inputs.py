@@ -1,0 +1,75 @@
+"""What a generator is fed: latents and labels, both fixed by a seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+from ganzoo.generation.load import LoadedGenerator
+from ganzoo.registry import did_you_mean
+
+_MAX_SEED = 2**32 - 1  # numpy's RandomState takes no more
+
+
+def parse_seeds(text: str) -> list[int]:
+    """'0-35,40' -> [0, 1, ..., 35, 40], in the order given. Raises GanzooError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if match is None:
+            raise GanzooError(f"seeds {text!r}: {part!r} is no number and no range; write them like 0-35,40")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise GanzooError(f"seeds {text!r}: the range {part.strip()} runs backwards; write {last}-{first}")
+        if last > _MAX_SEED:
+            raise GanzooError(f"seeds {text!r}: {last} is too large; the largest seed is {_MAX_SEED}")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def seeds_to_latents(seeds: Sequence[int], z_dim: int) -> Tensor:
+    """Latents float32 [len(seeds), z_dim]: ``np.random.RandomState(seed).randn(1, z_dim)``, as in StyleGAN's tools."""
+    return torch.from_numpy(np.concatenate([np.random.RandomState(s).randn(1, z_dim) for s in seeds])).float()
+
+
+def labels_for_seeds(
+    generator: LoadedGenerator, seeds: Sequence[int], chosen: str | int | None = None
+) -> Tensor | None:
+    """One-hot labels [len(seeds), c_dim], or None for a generator without labels.
+
+    chosen: a class name or index for all. None: a class for each seed, drawn by its RandomState after the latent, so
+    that a seed's picture is always the same. Generators trained on label vectors in place of classes take vectors:
+    pass your own ``c`` when calling the generator. Raises GanzooError for a class that does not exist.
+    """
+    if generator.c_dim == 0:
+        if chosen is not None:
+            raise GanzooError(
+                f"{generator.path}: was trained without labels, so there is no class to choose; leave the class out"
+            )
+        return None
+    if chosen is not None:
+        classes = [_class_index(generator, str(chosen))] * len(seeds)
+    else:
+        classes = [_drawn_class(seed, generator.z_dim, generator.c_dim) for seed in seeds]
+    return torch.eye(generator.c_dim)[classes]
+
+
+def _class_index(generator: LoadedGenerator, chosen: str) -> int:
+    names = generator.class_names or []
+    if chosen in names:
+        return names.index(chosen)
+    if chosen.isdecimal() and int(chosen) < generator.c_dim:
+        return int(chosen)
+    known = f"0 to {generator.c_dim - 1}" + (f", or {', '.join(names)}" if names else "")
+    raise GanzooError(f"{generator.path}: has no class {chosen!r}{did_you_mean(chosen, names)}; there are {known}")
+
+
+def _drawn_class(seed: int, z_dim: int, c_dim: int) -> int:
+    random = np.random.RandomState(seed)
+    random.randn(1, z_dim)
+    return random.randint(c_dim)

@@ -1,0 +1,165 @@
+"""From a snapshot file to a generator that can be called. One file is enough."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata as distributions
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from ganzoo.build import build_generator
+from ganzoo.errors import CheckpointError, GanzooError, RecipeError, RegistryError
+from ganzoo.interfaces import Generator, GrowthState
+from ganzoo.plugins import LoadedPlugins, load_plugins
+from ganzoo.recipe import Recipe, strict_yaml
+from ganzoo.training.checkpoint import CHECKPOINT_FORMAT, SNAPSHOT_FORMAT
+from ganzoo.training.system import choose_device
+from ganzoo.weights import load_weights, read_metadata
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """G_ema of a snapshot, in eval mode and without gradients for its parameters, and what is known about it.
+
+    path: the snapshot file. nimg: real images it was trained on. growth: where training stood; images come out at
+    ``growth.resolution``, which is less than ``img_resolution`` if the snapshot was taken before the end of growing.
+    class_names: by class index, or None if the data had no labels or gave them no names.
+    """
+
+    G: Generator
+    path: Path
+    recipe: Recipe
+    nimg: int
+    growth: GrowthState
+    class_names: list[str] | None
+    device: torch.device
+
+    def __call__(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, R, R], nominally in [-1, 1], on ``device``.
+
+        R = growth.resolution. Differentiable with respect to z and c.
+        """
+        return self.G(z.to(self.device), None if c is None else c.to(self.device), growth=self.growth)
+
+    @property
+    def z_dim(self) -> int:
+        return self.G.z_dim
+
+    @property
+    def c_dim(self) -> int:
+        return self.G.c_dim
+
+    @property
+    def img_resolution(self) -> int:
+        return self.G.img_resolution
+
+    @property
+    def img_channels(self) -> int:
+        return self.G.img_channels
+
+
+def load_generator(
+    path: Path | str, *, device: str | torch.device = "cpu", plugins: LoadedPlugins | None = None
+) -> LoadedGenerator:
+    """The generator of a snapshot file, or of the newest snapshot of a run folder, verified against its SHA-256.
+
+    device: auto, cpu, cuda, cuda:1 or mps. plugins: None loads the installed ones.
+    Raises CheckpointError if the file is missing, damaged, no snapshot, or needs a plugin that is not installed.
+    """
+    path = find_snapshot(Path(path))
+    _check_format(path, read_metadata(path))
+    tensors, metadata = load_weights(path)
+    recipe = _read_recipe(path, metadata)
+    model = json.loads(metadata["model"])
+    registry = (plugins or load_plugins()).registry
+    try:
+        G = build_generator(recipe, registry, img_channels=model["img_channels"], c_dim=model["c_dim"])
+    except (RegistryError, RecipeError) as error:
+        raise CheckpointError(f"{path}: {error}. {_made_with(metadata)}") from error
+    try:
+        G.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: does not fit the installed generator: {error}. {_made_with(metadata)}"
+        ) from error
+    target = _choose_device(device)
+    return LoadedGenerator(
+        G=G.to(target).eval().requires_grad_(False),
+        path=path,
+        recipe=recipe,
+        nimg=int(metadata["nimg"]),
+        growth=GrowthState(**json.loads(metadata["growth"])),
+        class_names=json.loads(metadata.get("class_names", "null")),
+        device=target,
+    )
+
+
+def find_snapshot(path: Path) -> Path:
+    """``path`` itself if it is no folder; of a run folder, or its ``snapshots``, the snapshot with the highest number.
+
+    Raises CheckpointError if the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    folder = path / "snapshots" if (path / "snapshots").is_dir() else path
+    named = [(re.fullmatch(r"snapshot-(\d+)\.safetensors", p.name), p) for p in folder.glob("snapshot-*")]
+    numbered = [(int(match[1]), p) for match, p in named if match]
+    if not numbered:
+        raise CheckpointError(
+            f"{path}: has no snapshots/snapshot-*.safetensors. A run writes its first one after train.snapshot_kimg; "
+            "give a snapshot file or a run folder such as runs/00000-quickstart-faces"
+        )
+    return max(numbered)[1]
+
+
+def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
+    found = metadata.get("format")
+    if found == CHECKPOINT_FORMAT:
+        snapshots = path.resolve().parent.parent / "snapshots"
+        newest = find_snapshot(snapshots) if any(snapshots.glob("snapshot-*.safetensors")) else None
+        use = f"use its run's newest snapshot: {newest}" if newest else "its run has no snapshot yet"
+        raise CheckpointError(f"{path}: is a checkpoint, to go on training from, and not a snapshot; {use}")
+    if found != SNAPSHOT_FORMAT:
+        raise CheckpointError(
+            f"{path}: is not a snapshot that this version of ganzoo can read: "
+            f"its format is {found or 'not given'}, wanted is {SNAPSHOT_FORMAT}"
+        )
+
+
+def _read_recipe(path: Path, metadata: Mapping[str, str]) -> Recipe:
+    # The components are not checked against the registry here: only the generator's plugin is needed.
+    try:
+        return Recipe.model_validate(strict_yaml.read(metadata["recipe"], str(path)).data)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: holds a recipe that this version of ganzoo cannot read ({error.error_count()} problems, the "
+            f"first: {error.errors()[0]['msg']}). {_made_with(metadata)}"
+        ) from error
+
+
+def _made_with(metadata: Mapping[str, str]) -> str:
+    """What made the snapshot, and how to install what differs."""
+    made_with = {"ganzoo": metadata.get("ganzoo", ""), **json.loads(metadata.get("plugins", "{}"))}
+    wanted = [f"{dist}=={version}" for dist, version in made_with.items() if _installed_version(dist) != version]
+    names = ", ".join(f"{dist} {version}" for dist, version in made_with.items())
+    return f"It was made with {names}" + (f"; try: pip install {' '.join(wanted)}" if wanted else "")
+
+
+def _installed_version(dist: str) -> str | None:
+    try:
+        return distributions.version(dist)
+    except distributions.PackageNotFoundError:
+        return None
+
+
+def _choose_device(device: str | torch.device) -> torch.device:
+    try:
+        return choose_device(str(device))
+    except RecipeError as error:
+        raise GanzooError(f"device {str(device)!r} cannot be used here; auto and cpu always can") from error

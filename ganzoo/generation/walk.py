@@ -1,0 +1,57 @@
+"""The way from one latent to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+from ganzoo.generation.inputs import labels_for_seeds, seeds_to_latents
+from ganzoo.generation.load import LoadedGenerator
+
+
+def walk(
+    generator: LoadedGenerator,
+    seeds: Sequence[int],
+    *,
+    frames: int = 60,
+    loop: bool = False,
+    chosen: str | int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Latents [F, z_dim] and labels [F, c_dim] (or None) of a walk through ``seeds``, to give to ``sample``.
+
+    frames: from one seed to the next. The last seed's picture ends the walk, so F = frames * (len(seeds) - 1) + 1; with
+    ``loop`` the walk goes on to just before the first one, so that it can be repeated, and F = frames * len(seeds).
+    chosen: the class, as in ``labels_for_seeds``; without it labels are blended where the classes of two seeds differ.
+    Raises GanzooError for fewer than two seeds.
+    """
+    if len(seeds) < 2:
+        raise GanzooError(f"a walk needs at least two seeds, such as 0,5,9; given: {', '.join(map(str, seeds))}")
+    stops = [*seeds, seeds[0]] if loop else list(seeds)
+    z = seeds_to_latents(stops, generator.z_dim)
+    c = labels_for_seeds(generator, stops, chosen)
+    t = torch.arange(frames)[:, None] / frames
+    path = [slerp(a, b, t) for a, b in pairwise(z)]
+    blend = [torch.lerp(a, b, t) for a, b in pairwise(c)] if c is not None else []
+    if not loop:
+        path.append(z[-1:])
+        blend += [c[-1:]] if c is not None else []
+    return torch.cat(path), torch.cat(blend) if c is not None else None
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """From a [D] (t = 0) to b [D] (t = 1) along the sphere; t [F, 1] -> [F, D].
+
+    Directions turn at constant speed and lengths change linearly: normal latents lie near a sphere of radius sqrt(D),
+    and a straight line between two of them would pass through lengths that training never saw.
+    """
+    length_a, length_b = a.norm(), b.norm()
+    u, v = a / length_a, b / length_b
+    angle = torch.arccos((u * v).sum().clamp(-1, 1))
+    if angle.sin() < 1e-4:  # the same direction, or opposite ones with no shortest way: both are straight lines
+        return torch.lerp(a, b, t)
+    direction = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / angle.sin()
+    return direction * torch.lerp(length_a, length_b, t)
