@@ -93,7 +93,7 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] (or [N, 1, h, w]), no sigmoid."""
+        """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
 
 
 class Loss(ABC):

@@ -1,0 +1,68 @@
+"""The command line: one small module a command, imported when the command is called.
+
+``ganzoo --help`` therefore loads neither torch nor any plugin.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+import ganzoo
+from ganzoo.errors import GanzooError
+
+# Command -> what --help says of it. Module and function have the command's name.
+COMMANDS = {
+    "run": "Train a recipe, or go on with a run.",
+    "sample": "Make images from a snapshot.",
+    "walk": "Make a video of the way between latents.",
+    "data": "Inspect and pack images.",
+    "recipe": "Check, show and document recipes.",
+    "plugins": "List the installed plugins.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"ganzoo.cli.{cmd_name}"), cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS:
+            from ganzoo.registry import did_you_mean
+
+            near = did_you_mean(args[0], list(COMMANDS))
+            raise click.UsageError(f"no such command {args[0]!r}{near or '; there are: ' + ', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # click would import every command for its help.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GanzooError as error:  # a mistake outside the code: the message alone; a bug keeps its traceback
+            click.secho("error: ", fg="red", nl=False, err=True)
+            click.echo(str(error), err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(ganzoo.__version__, prog_name="ganzoo")
+def main() -> None:
+    """ganzoo: train, resume, sample and share GANs from one YAML recipe.
+
+    \b
+    ganzoo run recipes/quickstart.yaml            train on the built-in faces
+    ganzoo run RECIPE --data FOLDER_OR_ZIP        train on your own images
+    ganzoo run --resume runs/00000-...            go on where a run stopped
+    ganzoo sample SNAPSHOT --seeds 0-35           use the result
+    """

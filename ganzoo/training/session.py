@@ -161,7 +161,8 @@ def open_session(
         G, D = build.build_networks(
             recipe, plugins.registry, img_channels=info.img_channels, c_dim=info.c_dim, device="cpu"
         )
-        G, D = (player.to(system.device, memory_format=system.memory_format) for player in (G, D))
+        for player in (G, D):
+            player.to(system.device).to(memory_format=system.memory_format)  # type: ignore[call-overload]
         G_ema = copy.deepcopy(G).eval().requires_grad_(False)
         loss = build.build_loss(recipe, plugins.registry)
         schedule = build.build_growth(recipe, plugins.registry, world_size=processes.world_size)

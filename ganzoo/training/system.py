@@ -39,9 +39,9 @@ class System:
 def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes: int = 1) -> System:
     """Turn the recipe's ``system`` section into choices, and set torch's global switches accordingly."""
     device = choose_device(config.device, local_rank)
-    precision, reason = config.precision, "as the recipe says"
-    if precision == "auto":
-        precision, reason = _choose_precision(device)
+    precision, reason = (
+        _choose_precision(device) if config.precision == "auto" else (config.precision, "as the recipe says")
+    )
     memory_format = torch.channels_last
     if config.memory_format == "contiguous" or (config.memory_format == "auto" and device.type == "mps"):
         memory_format = torch.contiguous_format

@@ -87,20 +87,27 @@ class EqualizedConv2d(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
+# Both layers below leave out most of the multiplications of a plain implementation, and compute the same function.
+# A 2x2 box filter commutes with the convolution, so the convolution can run where it meets the fewest pixels: on the
+# input before every pixel becomes four, or only for the outputs that are kept.
+
+
 class UpConv2d(EqualizedConv2d):
-    """Nearest 2x upsampling followed by a 3x3 convolution."""
+    """Nearest 2x upsampling, then a 3x3 convolution. [N, C, H, W] -> [N, C', 2H, 2W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(upsample(x))
+        # Nearest upsampling is zero insertion and a 2x2 sum; the transposed convolution does the first together with
+        # the (flipped) kernel. The mean of 2x2 in place of the sum leaves the bias as it is.
+        kernel = self.weight.flip(2, 3).transpose(0, 1) * (4 * self.scale)
+        return F.avg_pool2d(F.conv_transpose2d(x, kernel, self.bias, stride=2), 2, stride=1)
 
 
 class DownConv2d(EqualizedConv2d):
-    """A 3x3 convolution followed by 2x2 averaging; the bias comes after it."""
+    """A 3x3 convolution, then 2x2 averaging, then the bias. [N, C, H, W] -> [N, C', H/2, W/2]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Averaging commutes with the convolution: average 2x2 windows at stride 1 first, and only the outputs that
-        # survive need to be convolved, a quarter of them.
-        return F.conv2d(F.avg_pool2d(x, 2, stride=1, padding=1), self.weight * self.scale, self.bias, stride=2)
+        averaged = F.avg_pool2d(x, 2, stride=1, padding=1)
+        return F.conv2d(averaged, self.weight * self.scale, self.bias, stride=2)
 
 
 def leaky(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Equality with the authors' TensorFlow code (tkarras/progressive_growing_of_gans), run on their own layout of weights."""
+"""Equality with the authors' TensorFlow code (tkarras/progressive_growing_of_gans), weights in its own layout."""
 
 from __future__ import annotations
 

@@ -1,0 +1,76 @@
+"""A recipe and the registry to live objects. The only place where components are constructed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ganzoo.errors import GanzooError, RecipeError
+from ganzoo.interfaces import Dataset, Discriminator, Generator, GrowthSchedule, Loss
+from ganzoo.recipe import Component, Recipe
+from ganzoo.recipe.signature import args_model
+from ganzoo.registry import Registry, constructor_parameters
+
+
+def build_networks(
+    recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+) -> tuple[Generator, Discriminator]:
+    """G and D on ``device``; 'meta' gives shapes without memory. Random numbers come from torch's generator, G first.
+
+    Raises RecipeError, naming component and owner, if a constructor refuses its arguments.
+    """
+    G = build_generator(recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
+    with torch.device(device):
+        D = _build(
+            "discriminator",
+            recipe.discriminator,
+            registry,
+            img_resolution=recipe.data.img_resolution,
+            img_channels=img_channels,
+            c_dim=c_dim,
+        )
+    return G, D
+
+
+def build_generator(
+    recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+) -> Generator:
+    """G alone, as ``build_networks`` makes it."""
+    with torch.device(device):
+        return _build(
+            "generator",
+            recipe.generator,
+            registry,
+            img_resolution=recipe.data.img_resolution,
+            img_channels=img_channels,
+            c_dim=c_dim,
+        )
+
+
+def build_loss(recipe: Recipe, registry: Registry) -> Loss:
+    """The loss. Raises RecipeError as ``build_networks`` does."""
+    return _build("loss", recipe.loss, registry)
+
+
+def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> GrowthSchedule:
+    """The growth schedule for ``world_size`` processes. Raises RecipeError as ``build_networks`` does."""
+    return _build("growth", recipe.growth, registry, img_resolution=recipe.data.img_resolution, world_size=world_size)
+
+
+def build_dataset(component: Component, registry: Registry, *, img_resolution: int) -> Dataset:
+    """A registered source of images; it gets ``img_resolution`` only if it asks for it."""
+    return _build("dataset", component, registry, img_resolution=img_resolution)
+
+
+def _build(kind: str, component: Component, registry: Registry, **injected: Any) -> Any:
+    entry = registry.get(kind, component.name)
+    declared = constructor_parameters(entry.cls)
+    try:
+        args = args_model(entry).model_validate(component.args)
+        values = {name: getattr(args, name) for name in type(args).model_fields}
+        return entry.cls(**values, **{name: value for name, value in injected.items() if name in declared})
+    except GanzooError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{kind} {component.name!r} of {entry.owner}: {error}") from error

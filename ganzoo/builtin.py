@@ -1,0 +1,27 @@
+"""Core's own components, registered through the hooks that every plugin uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganzoo.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ganzoo.hookspecs import Register
+
+
+@hookimpl
+def ganzoo_register_growth_schedules(register: Register) -> None:
+    from ganzoo.growth import FixedSchedule
+
+    register("fixed", FixedSchedule)
+
+
+@hookimpl
+def ganzoo_register_datasets(register: Register) -> None:
+    from ganzoo.data.sources import CartoonFaces, FolderDataset, PackedDataset, ZipDataset
+
+    register("faces", CartoonFaces)
+    register("folder", FolderDataset)
+    register("packed", PackedDataset)
+    register("zip", ZipDataset)

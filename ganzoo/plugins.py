@@ -1,0 +1,223 @@
+"""Find, load, check and isolate plugins: a broken one is named and left out, and the others work.
+
+pluggy's own loader is not used for entry points: it lets a plugin that fails to import take the program with it
+without a name, and silently drops the second of two plugins that share a name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+import ganzoo
+from ganzoo import hookspecs
+from ganzoo.errors import GanzooError, PluginError
+from ganzoo.registry import Entry, Owner, Registry, constructor_parameters, did_you_mean
+
+GROUP = "ganzoo"
+ENVIRONMENT = "GANZOO_LOAD_PLUGINS"
+
+# Hook -> (kind, contract class by name in ganzoo.interfaces, which would import torch).
+REGISTRATION_HOOKS = {
+    "ganzoo_register_generators": ("generator", "Generator"),
+    "ganzoo_register_discriminators": ("discriminator", "Discriminator"),
+    "ganzoo_register_losses": ("loss", "Loss"),
+    "ganzoo_register_growth_schedules": ("growth", "GrowthSchedule"),
+    "ganzoo_register_datasets": ("dataset", "Dataset"),
+}
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that works, and what it brought."""
+
+    name: str
+    owner: Owner
+    hooks: list[str]
+    components: list[Entry]
+
+
+@dataclass(frozen=True)
+class PluginFailure:
+    """A plugin that was left out."""
+
+    name: str
+    owner: Owner
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.owner} (entry point {self.name!r}): {self.reason}"
+
+
+@dataclass
+class LoadedPlugins:
+    """What ``load_plugins`` found."""
+
+    manager: pluggy.PluginManager
+    registry: Registry = field(default_factory=Registry)
+    plugins: list[PluginInfo] = field(default_factory=list)
+    failures: list[PluginFailure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plugin before it is loaded: ``load`` imports it."""
+
+    name: str
+    owner: Owner
+    load: Any
+
+
+def load_plugins() -> LoadedPlugins:
+    """Core's own components and every installed plugin, or those that GANZOO_LOAD_PLUGINS lists (empty = none).
+
+    Never raises for a plugin's mistake: it lands in ``failures``. Raises PluginError if the variable names a plugin
+    that is not installed.
+    """
+    found = installed()
+    wanted = os.environ.get(ENVIRONMENT)
+    if wanted is not None:
+        names = [name.strip() for name in wanted.split(",") if name.strip()]
+        known = [candidate.name for candidate in found]
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise PluginError(
+                f"{ENVIRONMENT} names {', '.join(map(repr, missing))}, which is not installed; "
+                f"installed: {', '.join(known) or 'none'}"
+            )
+        found = [candidate for candidate in found if candidate.name in names]
+    return _load(found)
+
+
+def make_plugin_manager(plugins: Mapping[str, object]) -> LoadedPlugins:
+    """Core's own components and these plugins (modules, classes or objects with hook methods), by name; for tests.
+
+    Raises PluginError if one of them is wrong.
+    """
+    loaded = _load([Candidate(name, Owner(name, "0"), lambda p=plugin: p) for name, plugin in plugins.items()])
+    if loaded.failures:
+        raise PluginError("\n".join(map(str, loaded.failures)))
+    return loaded
+
+
+def installed() -> list[Candidate]:
+    """Every entry point of the group ``ganzoo``, sorted by name; nothing is imported."""
+    points = sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)
+    unique = {(point.name, _owner(point)): point for point in points}  # a path listed twice shows everything twice
+    return [Candidate(name, owner, point.load) for (name, owner), point in unique.items()]
+
+
+def _load(candidates: Iterable[Candidate]) -> LoadedPlugins:
+    candidates = list(candidates)
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    loaded = LoadedPlugins(manager)
+
+    from ganzoo import builtin
+
+    _add(loaded, Candidate("core", Owner("ganzoo", ganzoo.__version__), None), builtin)
+    if loaded.failures:
+        raise PluginError(str(loaded.failures[0]))
+    counts = Counter(candidate.name for candidate in candidates)
+    for candidate in candidates:
+        try:
+            if counts[candidate.name] > 1:
+                owners = " and ".join(str(c.owner) for c in candidates if c.name == candidate.name)
+                raise PluginError(f"two owners of the entry point {candidate.name!r}: {owners}. Uninstall one of them")
+            plugin = candidate.load()
+        except Exception as error:
+            loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
+            continue
+        _add(loaded, candidate, plugin)
+    loaded.registry.unavailable = [str(failure) for failure in loaded.failures]
+    return loaded
+
+
+def _add(loaded: LoadedPlugins, candidate: Candidate, plugin: object) -> None:
+    """Register one plugin's components, all or none."""
+    manager = loaded.manager
+    try:
+        if manager.register(plugin, candidate.name) is None:
+            raise PluginError("blocked")
+        hooks = [caller.name for caller in manager.get_hookcallers(plugin) or []]
+        _refuse_unknown_hooks(hooks)
+        components = _collect(manager, plugin, candidate.owner)
+        trial = Registry()  # a name taken twice inside the plugin itself
+        for entry in components:
+            trial.add(entry.kind, entry.name, entry.cls, entry.owner)
+            if entry.name in loaded.registry.names(entry.kind):
+                loaded.registry.add(entry.kind, entry.name, entry.cls, entry.owner)  # raises, naming both owners
+    except Exception as error:
+        if manager.has_plugin(candidate.name):
+            manager.unregister(name=candidate.name)
+        loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
+        return
+    for entry in components:
+        loaded.registry.add(entry.kind, entry.name, entry.cls, entry.owner)
+    loaded.plugins.append(PluginInfo(candidate.name, candidate.owner, sorted(hooks), components))
+
+
+def _refuse_unknown_hooks(hooks: Iterable[str]) -> None:
+    known = [name for name in dir(hookspecs) if name.startswith("ganzoo_")]
+    for hook in hooks:
+        if hook not in known:
+            raise PluginError(f"there is no hook {hook!r}; there are: {', '.join(known)}{did_you_mean(hook, known)}")
+
+
+def _collect(manager: pluggy.PluginManager, plugin: object, owner: Owner) -> list[Entry]:
+    """Ask this one plugin for its components, and check each against its contract."""
+    others = [p for p in manager.get_plugins() if p is not plugin]
+    entries: list[Entry] = []
+    for hook, (kind, contract) in REGISTRATION_HOOKS.items():
+        if not any(caller.name == hook for caller in manager.get_hookcallers(plugin) or []):
+            continue
+
+        def register(name: str, cls: type, *, kind: str = kind, contract: str = contract) -> None:
+            check_component(kind, name, cls, contract)
+            entries.append(Entry(kind, name, cls, owner))
+
+        manager.subset_hook_caller(hook, others)(register=register)
+    return entries
+
+
+def check_component(kind: str, name: str, cls: type, contract: str) -> None:
+    """Raise PluginError if ``cls`` cannot be a component: see ``ganzoo.interfaces`` for what the contracts want."""
+    from ganzoo import interfaces
+
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise PluginError(f"registers the {kind} {name!r}: names are kebab-case, such as 'wgan-gp'")
+    base = getattr(interfaces, contract)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise PluginError(f"registers {cls!r} as {kind} {name!r}, which is no subclass of ganzoo.{contract}")
+    where = f"{kind} {name!r} ({cls.__module__}.{cls.__qualname__})"
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise PluginError(f"{where} misses {', '.join(missing)}: ganzoo.{contract} declares it abstract")
+    for parameter in constructor_parameters(cls).values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise PluginError(
+                f"{where}: constructor argument {str(parameter).partition(':')[0]} is not keyword-only. The signature is the "
+                "recipe's schema: def __init__(self, *, name: type = default, ...), without *args or **kwargs"
+            )
+        if parameter.annotation is inspect.Parameter.empty:
+            raise PluginError(f"{where}: constructor argument {parameter.name!r} has no type annotation")
+
+
+def _owner(point: metadata.EntryPoint) -> Owner:
+    return Owner(point.dist.name, point.dist.version) if point.dist else Owner("unknown distribution", "?")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, GanzooError):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {error}"

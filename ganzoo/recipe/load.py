@@ -1,0 +1,198 @@
+"""Recipe files to validated recipes: ``extends``, ``--set``, and every problem at once, each with its place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ganzoo.errors import RecipeError
+from ganzoo.recipe import strict_yaml
+from ganzoo.recipe.models import Recipe
+from ganzoo.recipe.problems import Problem, explain, render
+from ganzoo.recipe.signature import INJECTED, args_model
+from ganzoo.recipe.strict_yaml import Document, Path
+from ganzoo.registry import Registry
+
+COMPONENTS: dict[Path, str] = {
+    ("data", "source"): "dataset",
+    ("generator",): "generator",
+    ("discriminator",): "discriminator",
+    ("loss",): "loss",
+    ("growth",): "growth",
+}
+
+
+def load_recipe(path: FilePath | str, registry: Registry, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge and validate the recipe at ``path``. overrides: ``a.b=value`` each, read as YAML.
+
+    Raises RecipeError with one line for each problem: ``file:line:column: key: what is wrong, what would work``.
+    """
+    path = FilePath(path)
+    return _finish(_read_file(path, ()), registry, overrides, stem=path.stem)
+
+
+def parse_recipe(text: str, registry: Registry, *, filename: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The same for a recipe that is no file, such as the one inside a snapshot; it cannot ``extend`` another."""
+    document = strict_yaml.read(text, filename)
+    if "extends" in document.data:
+        raise RecipeError(f"{document.place(('extends',))}: extends: only a file can extend another")
+    return _finish(document, registry, overrides, stem=None)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML that ``parse_recipe`` reads back to an equal recipe, defaults written out."""
+    return strict_yaml.dump(recipe.model_dump())
+
+
+def _read_file(path: FilePath, extended_by: tuple[FilePath, ...]) -> Document:
+    """A recipe file, merged over those that it extends."""
+    try:
+        document = strict_yaml.read(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        others = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        hint = f"; there are: {', '.join(others[:20])}" if others else ""
+        raise RecipeError(f"{path}: no such recipe{hint}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not a text file in UTF-8, so not a recipe") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    if "extends" not in document.data:
+        return document
+
+    base_name = document.data.pop("extends")
+    place = document.place(("extends",))
+    if not isinstance(base_name, str):
+        raise RecipeError(f"{place}: extends: must be the path of another recipe, seen from this one")
+    base_path = path.parent / base_name
+    chain = (*extended_by, path.resolve())
+    if base_path.resolve() in chain:
+        names = " -> ".join(p.name for p in (*chain, base_path.resolve()))
+        raise RecipeError(f"{place}: extends: recipes extend each other in a circle: {names}")
+    if not base_path.is_file():
+        raise RecipeError(f"{place}: extends: {base_path}: no such recipe")
+    base = _read_file(base_path, chain)
+    base.data.pop("name", None)  # a recipe is named after its own file, not after the one that it extends
+    _merge(base, document)
+    return base
+
+
+def _merge(base: Document, document: Document) -> None:
+    base.problems += document.problems
+    base.data = _merged(base.data, document.data, (), base.places)
+    base.places.update(document.places)
+
+
+def _merged(old: Any, new: Any, path: Path, places: dict[Path, str]) -> Any:
+    """``new`` over ``old``: mappings merge, everything else replaces."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    if "name" in new and "name" in old and new["name"] != old["name"] and path:
+        return new  # another component: the arguments of the old one mean nothing to it
+    result = dict(old)
+    if path == ("data",):  # one origin replaces the other
+        for one, other in (("path", "source"), ("source", "path")):
+            if new.get(one) is not None and new.get(other) is None:
+                result.pop(other, None)
+    for key, value in new.items():
+        below = (*path, key)
+        for place in [p for p in places if p[: len(below)] == below and not isinstance(value, dict)]:
+            del places[place]
+        result[key] = _merged(old.get(key), value, below, places)
+    return result
+
+
+def _override(document: Document, override: str) -> None:
+    """Merge one ``a.b=value`` of the command line."""
+    key, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not key.strip():
+        raise RecipeError(f"{where}: must be key=value, such as train.total_kimg=100")
+    path = tuple(int(part) if part.lstrip("-").isdigit() else part for part in key.strip().split("."))
+    parsed = strict_yaml.read_value(text, where)
+    value = parsed.data[None]
+    places = {(*path, *below): place for below, place in parsed.places.items()}
+    for part in reversed(path):
+        value = {part: value}
+    problems = [(where, strict_yaml.dotted(path), message) for _, _, message in parsed.problems]
+    _merge(document, Document(value, places, problems))
+
+
+def _finish(document: Document, registry: Registry, overrides: Sequence[str], *, stem: str | None) -> Recipe:
+    for override in overrides:
+        _override(document, override)
+    if stem is not None:
+        document.data.setdefault("name", stem)
+    problems = [Problem((), place, key, message) for place, key, message in document.problems]
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(document.data)
+    except ValidationError as error:
+        problems += explain(error, document, (), Recipe)
+    checked, more = _check_components(document, registry)
+    problems += more
+    if problems:
+        raise RecipeError(render(problems))
+    assert recipe is not None
+    return recipe.model_copy(update=_with_defaults(recipe, checked))
+
+
+def _check_components(document: Document, registry: Registry) -> tuple[dict[Path, dict[str, Any]], list[Problem]]:
+    """Every component's name against the registry, and its args against the constructor's signature."""
+    problems: list[Problem] = []
+    checked: dict[Path, dict[str, Any]] = {}
+    for path, kind in COMPONENTS.items():
+        component: Any = document.data
+        for key in path:
+            component = component.get(key) if isinstance(component, dict) else None
+        if not isinstance(component, dict) or not isinstance(component.get("name"), str):
+            continue  # missing or malformed: the recipe's own schema has said so
+        name, args = component["name"], component.get("args", {})
+        if name not in registry.names(kind):
+            at = (*path, "name")
+            problems.append(Problem(at, document.place(at), strict_yaml.dotted(at), registry.unknown(kind, name)))
+            continue
+        if not isinstance(args, dict):
+            continue
+        entry = registry.get(kind, name)
+        at = (*path, "args")
+        for injected in sorted(INJECTED.keys() & args.keys()):
+            given = (*at, injected)
+            message = f"cannot be set here: {INJECTED[injected]}; remove it"
+            problems.append(Problem(given, document.place(given), strict_yaml.dotted(given), message))
+        model = args_model(entry)
+        own = {key: value for key, value in args.items() if key not in INJECTED}
+        try:
+            model.model_validate(own)
+            checked[path] = _fill_defaults(own, model)
+        except ValidationError as error:
+            whose = f" ({kind} {name!r} of {entry.owner})"
+            problems += explain(error, document, at, model, whose=whose)
+    return checked, problems
+
+
+def _fill_defaults(args: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """``args`` as written, then the constructor's defaults for the rest: what the run really used, for the record."""
+    defaults = {
+        key: copy.deepcopy(field.default) for key, field in model.model_fields.items() if not field.is_required()
+    }
+    return {**args, **{key: _plain(value) for key, value in defaults.items() if key not in args}}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _with_defaults(recipe: Recipe, checked: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    update: dict[str, Any] = {}
+    for path, args in checked.items():
+        if path[0] == "data":
+            assert recipe.data.source is not None
+            source = recipe.data.source.model_copy(update={"args": args})
+            update["data"] = recipe.data.model_copy(update={"source": source})
+        else:
+            update[path[0]] = getattr(recipe, path[0]).model_copy(update={"args": args})
+    return update

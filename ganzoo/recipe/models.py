@@ -1,0 +1,137 @@
+"""What a recipe can say: one frozen class a section. docs/recipes.md and the JSON schema are made from these."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Component(Section):
+    """Installed code by its registered name, with arguments for its constructor."""
+
+    name: str = Field(description="a name that `ganzoo plugins` lists")
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the constructor, see below")
+
+
+class DataConfig(Section):
+    """Which images, and how they are made to fit."""
+
+    path: str | None = Field(None, description="a folder of images, a zip or a pack; `--data` sets it")
+    source: Component | None = Field(None, description="a registered dataset in place of a path")
+    img_resolution: int = Field(ge=1, le=16384, description="final width and height, in pixels")
+    img_channels: Literal[1, 3, 4] | None = Field(None, description="grey, RGB or RGBA; null = as the images are")
+    fit: Literal["crop", "resize", "pad"] = Field("crop", description="how an image that is not square becomes so")
+    filter: Literal["lanczos", "box"] = Field("lanczos", description="how it is brought to size")
+    background: str = Field("white", description="colour behind transparency and padding: a name or #rrggbb")
+    labels: bool = Field(False, description="train with the labels of the data")
+    mirror: bool = Field(False, description="mirror every image left to right, half of the time")
+    cache: str = Field("auto", description="auto, off, or a folder to keep packed images in")
+    max_images: int | None = Field(None, ge=1, description="use only so many")
+    skip_bad: int = Field(0, ge=0, description="go on with up to so many unreadable images left out")
+
+    @field_validator("background")
+    @classmethod
+    def _is_colour(cls, value: str) -> str:
+        from PIL import ImageColor
+
+        try:
+            ImageColor.getrgb(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no colour; use a name such as white, or #rrggbb") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataConfig:
+        if (self.path is None) == (self.source is None):
+            raise ValueError("give either `path` (or --data PATH) or `source`" + (", not both" if self.path else ""))
+        return self
+
+
+class AdamArgs(Section):
+    """Arguments of Adam; the learning rates are the growth schedule's."""
+
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
+        [0.0, 0.99], description="decay of the two running means"
+    )
+    eps: float = Field(1e-8, gt=0, description="keeps the division finite")
+
+
+class OptimizerConfig(Section):
+    """How both players' parameters are stepped."""
+
+    name: Literal["adam"] = Field("adam", description="the optimiser")
+    args: AdamArgs = AdamArgs()  # type: ignore[call-arg]  # every field has a default
+    reset_on_growth: bool = Field(True, description="start Adam anew when a fade begins or ends, as ProGAN does")
+
+
+class TrainConfig(Section):
+    """How long, how often, and what is kept. A kimg is a thousand real images shown."""
+
+    total_kimg: Positive = Field(description="length of training")
+    d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
+    ema_beta: float | None = Field(0.999, ge=0, lt=1, description="decay of G_ema, per step")
+    ema_kimg: Positive | None = Field(None, description="half-life of G_ema instead, whatever the batch size")
+    tick_kimg: Positive = Field(4.0, description="between status lines")
+    image_kimg: Positive | None = Field(None, description="between image grids; null = every tick")
+    snapshot_kimg: Positive = Field(200.0, description="between snapshots (G_ema, to use and share)")
+    checkpoint_kimg: Positive | None = Field(None, description="between checkpoints; null = as snapshots")
+    keep_checkpoints: int = Field(3, ge=1, description="the newest so many are kept")
+    grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="rows and columns of the image grids; null = what fits 1,000 pixels"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_life_replaces_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("ema_kimg") is not None and "ema_beta" not in values:
+            return {**values, "ema_beta": None}
+        return values
+
+    @model_validator(mode="after")
+    def _one_decay(self) -> TrainConfig:
+        if (self.ema_beta is None) == (self.ema_kimg is None):
+            raise ValueError("give one of `ema_beta` and `ema_kimg`; they say the same thing in two ways")
+        return self
+
+
+class SystemConfig(Section):
+    """Where and how to compute. `auto` says in the log what it chose."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of convolutions and matrix products")
+    memory_format: Literal["auto", "channels_last", "contiguous"] = Field("auto", description="layout of images")
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads of a process")
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        "auto", description="readers that work ahead of training"
+    )
+
+
+class Recipe(Section):
+    """One training run, complete."""
+
+    recipe_version: Literal[1] = Field(1, description="of the format")
+    name: str = Field(description="for the run folder; by default the file's name")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything random")
+    data: DataConfig
+    generator: Component
+    discriminator: Component
+    loss: Component
+    growth: Component
+    optimizer: OptimizerConfig = OptimizerConfig()  # type: ignore[call-arg]
+    train: TrainConfig
+    system: SystemConfig = SystemConfig()  # type: ignore[call-arg]
+
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError(f"{value!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+        return value

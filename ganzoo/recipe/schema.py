@@ -1,0 +1,51 @@
+"""A JSON schema of recipes, so that editors complete and check them while they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganzoo.recipe.load import COMPONENTS
+from ganzoo.recipe.models import Recipe
+from ganzoo.recipe.signature import args_model
+from ganzoo.registry import Entry, Registry
+
+
+def recipe_schema(registry: Registry) -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of core's keys and of every component in ``registry``."""
+    schema = Recipe.model_json_schema()
+    definitions = schema["$defs"]
+    for path, kind in COMPONENTS.items():
+        choices = []
+        for name in registry.names(kind):
+            component = _component(registry.get(kind, name), definitions)
+            definitions[f"{kind} {name}"] = component
+            choices.append({"$ref": f"#/$defs/{kind} {name}"})
+        holder = definitions["DataConfig"] if path[0] == "data" else schema
+        holder["properties"][path[-1]] = {"anyOf": [*choices, *([{"type": "null"}] if path[0] == "data" else [])]}
+    schema["properties"] = {
+        "extends": {"type": "string", "description": "another recipe, seen from this one, to start from"},
+        **schema["properties"],
+    }
+    schema["required"] = []  # what a recipe leaves out, one that it extends may bring
+    for section in definitions.values():
+        if section.get("title") in ("DataConfig", "TrainConfig"):
+            section.pop("required", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe", **_untitled(schema)}
+
+
+def _component(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:
+    args = args_model(entry).model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(args.pop("$defs", {}))
+    args.pop("required", None)
+    return {
+        "type": "object",
+        "description": f"{entry.owner}: {(entry.cls.__doc__ or '').strip().partition(chr(10))[0]}",
+        "properties": {"name": {"const": entry.name}, "args": args},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+
+
+def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
+    schema.pop("title", None)
+    return schema

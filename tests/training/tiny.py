@@ -1,0 +1,121 @@
+"""The smallest GAN that grows, fades, uses labels and dropout: enough to test the loop without any plugin."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import ganzoo
+from ganzoo import Batch, GrowthState
+
+
+class TinyGenerator(ganzoo.Generator):
+    def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int, z_dim: int = 8, width: int = 6) -> None:
+        super().__init__(z_dim=z_dim, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+        self.dense = nn.Linear(z_dim + c_dim, width * 16)
+        self.convs = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(8)])
+        self.to_rgb = nn.ModuleList([nn.Conv2d(width, img_channels, 1) for _ in range(8)])
+        self.dropout = nn.Dropout(0.2)  # draws from torch's generator in every training step
+
+    def forward(self, z, c=None, *, growth: GrowthState):
+        x = self.dense(z if c is None else torch.cat([z, c], 1)).reshape(len(z), -1, 4, 4)
+        img = older = self.to_rgb[0](x)
+        level = 0
+        while x.shape[-1] < growth.resolution:
+            level += 1
+            x = self.dropout(F.relu(self.convs[level](F.interpolate(x, scale_factor=2))))
+            older, img = (
+                F.interpolate(self.to_rgb[level - 1](F.avg_pool2d(x, 2)), scale_factor=2),
+                self.to_rgb[level](x),
+            )
+        return torch.tanh(torch.lerp(older, img, growth.alpha) if level else img)
+
+
+class TinyDiscriminator(ganzoo.Discriminator):
+    def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int, width: int = 6) -> None:
+        super().__init__(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+        self.conv = nn.Conv2d(img_channels, width, 3, padding=1)
+        self.dense = nn.Linear(width * 16 + c_dim, 1)
+
+    def forward(self, img, c=None, *, growth: GrowthState):
+        x = F.adaptive_avg_pool2d(F.leaky_relu(self.conv(img), 0.2), 4).flatten(1)
+        return self.dense(x if c is None else torch.cat([x, c], 1))
+
+
+class TinyLoss(ganzoo.Loss):
+    """Hinge, with noise on the images so that D's step draws random numbers too."""
+
+    def __init__(self, *, noise: float = 0.1, explode_at: int = 0) -> None:
+        self.noise, self.explode_at, self.steps = noise, explode_at, 0
+
+    def d_loss(self, G, D, batch: Batch):
+        with torch.no_grad():
+            fake = G(batch.z, batch.gen_c, growth=batch.growth)
+        self.steps += 1
+        factor = float("nan") if self.steps == self.explode_at else 1.0
+        real = batch.real + self.noise * torch.randn_like(batch.real)
+        return {
+            "real": F.relu(1 - D(real, batch.c, growth=batch.growth)) * factor,
+            "fake": F.relu(1 + D(fake, batch.gen_c, growth=batch.growth)),
+        }
+
+    def g_loss(self, G, D, batch: Batch):
+        fake = G(batch.z, batch.gen_c, growth=batch.growth)
+        return {"fake": -D(fake, batch.gen_c, growth=batch.growth)}
+
+
+class TinySchedule(ganzoo.GrowthSchedule):
+    """Every ``every`` images the size doubles, the first half of each stretch fading."""
+
+    def __init__(self, *, img_resolution: int, every: int = 64, batch_size: int = 8) -> None:
+        self.img_resolution, self.every, self.batch_size = img_resolution, every, batch_size
+
+    def at(self, nimg: int) -> GrowthState:
+        level, rest = divmod(nimg, self.every)
+        resolution = min(4 << level, self.img_resolution)
+        fading = level > 0 and 4 << level <= self.img_resolution
+        alpha = min(1.0, 2 * rest / self.every + 0.1) if fading else 1.0
+        return GrowthState(resolution, alpha, self.batch_size if resolution < 16 else self.batch_size // 2, 2e-3, 1e-3)
+
+
+class TinyPlugin:
+    """What would be a plugin's module."""
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_generators(register):
+        register("tiny", TinyGenerator)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_discriminators(register):
+        register("tiny", TinyDiscriminator)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_losses(register):
+        register("tiny", TinyLoss)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_growth_schedules(register):
+        register("tiny", TinySchedule)
+
+
+RECIPE = """
+recipe_version: 1
+name: tiny
+seed: 3
+data:
+  source: {name: faces, args: {num_images: 40}}
+  img_resolution: 16
+  labels: true
+  mirror: true
+generator: {name: tiny}
+discriminator: {name: tiny}
+loss: {name: tiny}
+growth: {name: tiny}
+train: {total_kimg: 0.32, d_steps: 2, tick_kimg: 0.032, snapshot_kimg: 0.16, checkpoint_kimg: 0.04, grid: [2, 3]}
+system: {device: cpu, precision: fp32, threads: 1}
+"""
