@@ -1,0 +1,37 @@
+"""Where packs made for training are kept, and whether there is room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ganzoo.errors import DataError
+
+
+def cache_root() -> Path:
+    """``$GANZOO_CACHE``, or ``~/.cache/ganzoo``."""
+    return Path(os.environ.get("GANZOO_CACHE") or Path.home() / ".cache" / "ganzoo")
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise DataError unless ``needed`` bytes fit on the disk of ``folder``, which need not exist yet."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise DataError(
+            f"{folder}: {format_bytes(needed)} are needed to pack the images and {format_bytes(free)} are free. Keep "
+            "packs on another disk (--set data.cache=FOLDER, or the variable GANZOO_CACHE), choose a smaller "
+            "img_resolution, or read the files as they are (--set data.cache=off)."
+        )
+
+
+def format_bytes(n: int) -> str:
+    """12 kB, 205 MB, 12.6 GB."""
+    for unit in ("B", "kB", "MB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}"
+        n /= 1000  # type: ignore[assignment]
+    return f"{n:.1f} GB"

@@ -1,0 +1,253 @@
+"""From a recipe's ``data:`` to images ready for training."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ganzoo.data.cache import cache_root, check_space, format_bytes
+from ganzoo.data.fit import Fit
+from ganzoo.data.labels import label_size
+from ganzoo.data.pack import Pack, is_pack, remove_leftovers, write_pack
+from ganzoo.data.packing import fit_images
+from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
+from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
+from ganzoo.errors import DataError
+from ganzoo.interfaces import Dataset
+
+if TYPE_CHECKING:
+    from ganzoo.recipe import DataConfig
+    from ganzoo.registry import Registry
+
+Log = Callable[[str], None]
+
+_SMALL = (1000, 2**26)  # images and bytes up to which fitting anew beats keeping a pack
+_MEMORY_LIMIT = 2**28  # bytes of fitted images to hold in memory where packs are off
+_LOOKED_AT = 64  # images that decide on img_channels
+
+
+def open_data(
+    config: DataConfig, registry: Registry, *, log: Log = print, progress: bool = False, prepare: bool = True
+) -> TrainingData:
+    """Open the data of a recipe; pack them first, if that pays, and say so through ``log``.
+
+    prepare=False: neither packs nor computes fingerprints; images are then decoded one by one as they are read.
+    Processes that need the same pack wait for the first to make it. Raises DataError for data that are missing,
+    damaged, without the labels asked for, or too large for the disk.
+    """
+    dataset = _open_source(config, registry)
+    if config.labels and dataset.labels is None:
+        raise DataError(
+            f"{config.path or dataset.name}: data.labels is true, but there are no labels. Put every image into a "
+            "folder of its class or add a dataset.json, or set data.labels to false."
+        )
+    if isinstance(dataset, PackedDataset):
+        return _open_pack(config, dataset, log)
+    if config.max_images is not None and config.max_images < len(dataset):
+        dataset = Subset(dataset, config.max_images)
+    channels = config.img_channels or _channels_of(dataset, log)
+    fit = Fit(config.img_resolution, channels, config.fit, config.filter, config.background)
+    if not prepare:
+        info = _info(config, dataset.name, len(dataset), fit, dataset, fingerprint="")
+        return TrainingData(info, LiveImages(dataset, fit, log), dataset.labels)
+    return _prepare(config, dataset, fit, log, progress)
+
+
+def open_dataset(path: str) -> Dataset:
+    """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them."""
+    place = Path(path)
+    if not place.exists():
+        raise DataError(f"{path}: no such file or folder (seen from {Path.cwd()})")
+    if is_pack(place):
+        return PackedDataset(path=path)
+    if place.is_dir():
+        return FolderDataset(path=path)
+    if place.suffix.lower() == ".zip":
+        return ZipDataset(path=path)
+    raise DataError(f"{path}: not a folder of images, a .zip of images or a pack")
+
+
+class Subset(Dataset):
+    """``num_images`` of a data set, spread evenly over it, so that every class keeps its share."""
+
+    def __init__(self, dataset: Dataset, num_images: int) -> None:
+        self._dataset = dataset
+        self.indices = spread(len(dataset), num_images)
+        self.name = dataset.name
+        self.labels = None if dataset.labels is None else dataset.labels[self.indices]
+        self.class_names = dataset.class_names
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        return hashlib.sha256(f"{self._dataset.fingerprint} {len(self)}".encode()).hexdigest()[:32]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def filename(self, index: int) -> str:
+        return self._dataset.filename(int(self.indices[index]))
+
+    def image(self, index: int) -> np.ndarray:
+        return self._dataset.image(int(self.indices[index]))
+
+
+def spread(total: int, n: int) -> np.ndarray:
+    """``n`` different indices below ``total``, evenly spaced, in order; all of them if there are fewer."""
+    n = min(n, total)
+    return np.arange(n) * total // n
+
+
+def _open_source(config: DataConfig, registry: Registry) -> Dataset:
+    if config.source is None:
+        assert config.path is not None
+        return open_dataset(config.path)
+    from ganzoo.build import build_dataset
+
+    return build_dataset(config.source, registry, img_resolution=config.img_resolution)
+
+
+def _channels_of(dataset: Dataset, log: Log) -> int:
+    """1, 3 or 4, whatever is enough for some images of the set."""
+    most = 1
+    for index in spread(len(dataset), _LOOKED_AT).tolist():
+        try:
+            image = dataset.image(index)
+        except DataError:  # packing reports it, with the file's name
+            continue
+        most = max(most, {1: 1, 2: 4, 3: 3}.get(image.shape[2] if image.ndim == 3 else 1, 4))
+        if most == 4:
+            log("data: transparent images, so img_channels is 4; --set data.img_channels=3 puts them on a background")
+            break
+    return most
+
+
+def _info(config: DataConfig, name: str, num_images: int, fit: Fit, labelled: Dataset, fingerprint: str) -> DataInfo:
+    c_dim, class_names = 0, None
+    if config.labels:
+        assert labelled.labels is not None
+        c_dim = label_size(labelled.labels, labelled.class_names)
+        class_names = None if labelled.class_names is None else list(labelled.class_names)
+    return DataInfo(name, num_images, fit.resolution, fit.channels, c_dim, class_names, fingerprint)
+
+
+def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> TrainingData:
+    """Read a pack that the user made. Its fitting stands; a lower resolution is there already."""
+    made = dataset.pack.fit
+    if config.img_resolution not in made.levels:
+        raise DataError(
+            f"{dataset.path}: packed at {made.resolution} x {made.resolution}, and the recipe wants "
+            f"{config.img_resolution}. Pack the originals again with --resolution {config.img_resolution}."
+        )
+    if config.img_channels not in (None, made.channels):
+        raise DataError(
+            f"{dataset.path}: packed with {made.channels} channels, and the recipe wants {config.img_channels}. Pack "
+            f"the originals again with --channels {config.img_channels}, or set data.img_channels to {made.channels}."
+        )
+    fit = Fit(config.img_resolution, made.channels, made.mode, made.filter, made.background)
+    levels, labels, fingerprint = dataset.pack.levels, dataset.labels, dataset.fingerprint
+    if fit != made:
+        fingerprint = fit.fingerprint(fingerprint)
+    if config.max_images is not None and config.max_images < len(dataset):
+        subset = Subset(dataset, config.max_images)
+        levels = {r: images[subset.indices] for r, images in levels.items() if r <= fit.resolution}
+        labels, fingerprint = subset.labels, fit.fingerprint(subset.fingerprint)
+    num_images = len(levels[1])
+    log(f"data: {dataset.path}, packed by {made.mode} and {made.filter}")
+    return TrainingData(_info(config, dataset.name, num_images, fit, dataset, fingerprint), LevelArrays(levels), labels)
+
+
+def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
+    size = len(dataset) * fit.bytes_per_image
+    fingerprint = fit.fingerprint(dataset.fingerprint)
+    images: ImageStore
+    labels, num_images = dataset.labels, len(dataset)
+    small = len(dataset) <= _SMALL[0] and size <= _SMALL[1]
+    if config.cache == "off" and size > _MEMORY_LIMIT:
+        if config.skip_bad:
+            raise DataError("data.skip_bad: finding bad files needs a pack; set data.cache to auto")
+        log(f"reading the files as they are: {format_bytes(size)} once packed, and data.cache is off")
+        images = LiveImages(dataset, fit, log)
+    elif config.cache == "off" or (config.cache == "auto" and small):
+        chunks = list(fit_images(dataset, fit, skip_bad=config.skip_bad, log=log, progress=progress))
+        kept = [index for chunk in chunks for index in chunk.indices]
+        num_images, labels = len(kept), None if labels is None else labels[kept]
+        levels = [chunk.levels() for chunk in chunks]
+        images = LevelArrays({r: np.concatenate([level[r] for level in levels]) for r in fit.levels})
+    else:
+        folder = cache_root() / "packs" if config.cache == "auto" else Path(config.cache)
+        pack = _cached_pack(folder / fingerprint, dataset, fit, fingerprint, config.skip_bad, log, progress)
+        images, labels, num_images = LevelArrays(pack.levels), pack.labels, pack.num_images
+    return TrainingData(_info(config, dataset.name, num_images, fit, dataset, fingerprint), images, labels)
+
+
+def _cached_pack(
+    path: Path, dataset: Dataset, fit: Fit, fingerprint: str, skip_bad: int, log: Log, progress: bool
+) -> Pack:
+    with _locked(path, log):
+        pack = _whole_pack(path, log)
+        if pack is None:
+            _make_pack(path, dataset, fit, fingerprint, skip_bad, log, progress)
+            pack = Pack(path)
+    if len(pack.skipped) > skip_bad:
+        raise DataError(
+            f"{path}: was packed without {len(pack.skipped)} bad files, {pack.skipped[0]} Repair them, or allow as "
+            f"many with --set data.skip_bad={len(pack.skipped)}."
+        )
+    log(f"data: pack {path}, {pack.num_images:,} images of {fit.resolution} x {fit.resolution}")
+    return pack
+
+
+@contextmanager
+def _locked(path: Path, log: Log) -> Iterator[None]:
+    """Only one process at a time makes ``path``. Says so if that takes waiting."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log("another process is packing these images; waiting for it")
+            lock.acquire()
+    except OSError as problem:
+        raise DataError(
+            f"{path.parent}: packs cannot be kept here: {problem.strerror or problem}. Choose another folder "
+            "(--set data.cache=FOLDER, or the variable GANZOO_CACHE), or read the files as they are "
+            "(--set data.cache=off)."
+        ) from problem
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _whole_pack(path: Path, log: Log) -> Pack | None:
+    """The pack at ``path``; None if there is none. A damaged one is removed."""
+    if not path.exists():
+        return None
+    try:
+        return Pack(path)
+    except DataError as problem:
+        log(f"warning: {problem} Making it anew.")
+        shutil.rmtree(path)
+        return None
+
+
+def _make_pack(
+    path: Path, dataset: Dataset, fit: Fit, fingerprint: str, skip_bad: int, log: Log, progress: bool
+) -> None:
+    size = len(dataset) * fit.bytes_per_image
+    remove_leftovers(path)
+    check_space(path.parent, size)
+    log(f"packing {len(dataset):,} images to {fit.resolution} x {fit.resolution} into {path}")
+    started = time.monotonic()
+    chunks = fit_images(dataset, fit, skip_bad=skip_bad, log=log, progress=progress)
+    write_pack(path, chunks, fit=fit, labels=dataset.labels, class_names=dataset.class_names, fingerprint=fingerprint)
+    log(f"packed in {time.monotonic() - started:.0f} s, {format_bytes(size)}; the next run starts at once")

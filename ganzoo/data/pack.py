@@ -1,0 +1,123 @@
+"""The pack: a folder with every image already brought to size, to be memory-mapped.
+
+pack.json            format, counts, how images were fitted, class names, fingerprint
+images-0032.u8       raw uint8 [N, C, 32, 32]; one file a level, down to images-0001.u8
+labels.npy           int64 [N] or float32 [N, c_dim], if there are labels
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ganzoo.data.fit import Fit
+from ganzoo.data.packing import FittedChunk
+from ganzoo.errors import DataError
+
+FORMAT = "ganzoo-pack/1"
+INFO_FILE = "pack.json"
+LABELS_FILE = "labels.npy"
+
+
+class Pack:
+    """An open pack. levels: resolution -> memory-mapped uint8 [N, C, R, R]; RGBA is premultiplied by alpha."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DataError if ``path`` is not a pack, is of a later format, or is damaged."""
+        try:
+            info = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
+            if info["format"] != FORMAT:
+                raise DataError(f"{path}: a pack of format {info['format']}; this ganzoo reads {FORMAT}")
+            self.num_images: int = info["num_images"]
+            self.fit = Fit(**info["fit"])
+            self.fingerprint: str = info["fingerprint"]
+            self.class_names: list[str] | None = info["class_names"]
+            self.skipped: list[str] = info["skipped"]
+            self.labels = np.load(path / LABELS_FILE, allow_pickle=False) if info["labels"] else None
+            self.levels = {r: _map(path, (self.num_images, self.fit.channels, r, r)) for r in self.fit.levels}
+            if self.labels is not None and len(self.labels) != self.num_images:
+                raise ValueError(f"{len(self.labels)} labels for {self.num_images} images")
+        except DataError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError) as problem:
+            raise DataError(f"{path}: a damaged pack ({problem}). Delete it and pack anew.") from problem
+
+
+def is_pack(path: Path) -> bool:
+    """Whether ``path`` looks like a pack folder."""
+    return (path / INFO_FILE).is_file()
+
+
+def write_pack(
+    dest: Path,
+    chunks: Iterator[FittedChunk],
+    *,
+    fit: Fit,
+    labels: np.ndarray | None,
+    class_names: Sequence[str] | None,
+    fingerprint: str,
+) -> None:
+    """Write a pack to ``dest``, which must not exist; it appears whole or not at all.
+
+    labels: of every image of the source; those of skipped images are left out. Raises DataError if writing fails.
+    """
+    kept: list[int] = []
+    skipped: list[str] = []
+    with _atomic_folder(dest) as folder:
+        with ExitStack() as stack:
+            files = {r: stack.enter_context((folder / _level_name(r)).open("wb")) for r in fit.levels}
+            for chunk in chunks:
+                kept += chunk.indices
+                skipped += chunk.skipped
+                for resolution, images in chunk.levels().items():
+                    files[resolution].write(images.data)
+        if labels is not None:
+            np.save(folder / LABELS_FILE, labels[kept], allow_pickle=False)
+        info = {
+            "format": FORMAT,
+            "num_images": len(kept),
+            "fit": asdict(fit),
+            "labels": labels is not None,
+            "class_names": None if class_names is None else list(class_names),
+            "fingerprint": fingerprint,
+            "skipped": skipped,
+        }
+        (folder / INFO_FILE).write_text(json.dumps(info, indent=1), encoding="utf-8")
+
+
+def remove_leftovers(dest: Path) -> None:
+    """Delete what processes that were killed while writing ``dest`` left. Only for who holds its lock."""
+    for folder in dest.parent.glob(f".{dest.name}.*.tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _atomic_folder(dest: Path) -> Iterator[Path]:
+    temporary = dest.with_name(f".{dest.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(dest)
+    except OSError as problem:
+        raise DataError(f"{dest}: cannot be written: {problem.strerror or problem}") from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _level_name(resolution: int) -> str:
+    return f"images-{resolution:04d}.u8"
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    file = path / _level_name(shape[-1])
+    expected = int(np.prod(shape, dtype=np.int64))
+    if file.stat().st_size != expected:
+        raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes instead of {expected:,}")
+    return np.asarray(np.memmap(file, np.uint8, "r", shape=shape))
