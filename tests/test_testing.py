@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -548,12 +548,14 @@ def test_wrong_dataset_fails(cls, message):
         check_dataset(cls)
 
 
-def plugin_of(name: str, cls: type) -> object:
+def plugin_of(name: str, cls: type) -> ModuleType:
     @ganzoo.hookimpl
     def ganzoo_register_losses(register):
         register(name, cls)
 
-    return SimpleNamespace(ganzoo_register_losses=ganzoo_register_losses)
+    plugin = ModuleType("plugin")
+    plugin.ganzoo_register_losses = ganzoo_register_losses
+    return plugin
 
 
 def test_registered_lists_only_the_plugins_own_components():
