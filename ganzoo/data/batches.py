@@ -45,10 +45,10 @@ def batches(
     """This process's share of every batch, from the image after ``start`` on.
 
     batch_size: over all processes, a multiple of ``world_size``; batch k covers the positions from
-    ``start + k * batch_size`` on, and each rank takes its contiguous part. Which image stands at a position and whether it is mirrored
-    depends on ``seed`` and the position alone: not on batch sizes, ranks, workers, or where reading started. Every
-    epoch shows every image once. workers: threads that read ahead, 0 = none, "auto" = one to copy from a pack, one a
-    processor to decode files. Errors of a worker are raised here.
+    ``start + k * batch_size`` on, and each rank takes its contiguous part. Which image stands at a position and
+    whether it is mirrored depends on ``seed`` and the position alone: not on batch sizes, ranks, workers, or where
+    reading started. Every epoch shows every image once. workers: threads that read ahead, 0 = none, "auto" = one to
+    copy from a pack, one a processor to decode files. Errors of a worker are raised here.
     """
     order = ImageOrder(data.info.num_images, seed)
     share = batch_size // world_size

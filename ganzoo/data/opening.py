@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from ganzoo.data.labels import label_size
 from ganzoo.data.pack import Pack, is_pack, remove_leftovers, write_pack
 from ganzoo.data.packing import fit_images
 from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
+from ganzoo.data.subset import Subset, at_most, spread
 from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
@@ -51,9 +51,8 @@ def open_data(
         )
     if isinstance(dataset, PackedDataset):
         return _open_pack(config, dataset, log)
-    if config.max_images is not None and config.max_images < len(dataset):
-        dataset = Subset(dataset, config.max_images)
-    channels = config.img_channels or _channels_of(dataset, log)
+    dataset = at_most(dataset, config.max_images)
+    channels = config.img_channels or channels_of(dataset, log)
     fit = Fit(config.img_resolution, channels, config.fit, config.filter, config.background)
     if not prepare:
         info = _info(config, dataset.name, len(dataset), fit, dataset, fingerprint="")
@@ -75,47 +74,8 @@ def open_dataset(path: str) -> Dataset:
     raise DataError(f"{path}: not a folder of images, a .zip of images or a pack")
 
 
-class Subset(Dataset):
-    """``num_images`` of a data set, spread evenly over it, so that every class keeps its share."""
-
-    def __init__(self, dataset: Dataset, num_images: int) -> None:
-        self._dataset = dataset
-        self.indices = spread(len(dataset), num_images)
-        self.name = dataset.name
-        self.labels = None if dataset.labels is None else dataset.labels[self.indices]
-        self.class_names = dataset.class_names
-
-    @property
-    def fingerprint(self) -> str:  # type: ignore[override]
-        return hashlib.sha256(f"{self._dataset.fingerprint} {len(self)}".encode()).hexdigest()[:32]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def filename(self, index: int) -> str:
-        return self._dataset.filename(int(self.indices[index]))
-
-    def image(self, index: int) -> np.ndarray:
-        return self._dataset.image(int(self.indices[index]))
-
-
-def spread(total: int, n: int) -> np.ndarray:
-    """``n`` different indices below ``total``, evenly spaced, in order; all of them if there are fewer."""
-    n = min(n, total)
-    return np.arange(n) * total // n
-
-
-def _open_source(config: DataConfig, registry: Registry) -> Dataset:
-    if config.source is None:
-        assert config.path is not None
-        return open_dataset(config.path)
-    from ganzoo.build import build_dataset
-
-    return build_dataset(config.source, registry, img_resolution=config.img_resolution)
-
-
-def _channels_of(dataset: Dataset, log: Log) -> int:
-    """1, 3 or 4, whatever is enough for some images of the set."""
+def channels_of(dataset: Dataset, log: Log) -> int:
+    """1 if the images are grey, 4 if any is transparent, else 3, judging by 64 spread evenly over the set."""
     most = 1
     for index in spread(len(dataset), _LOOKED_AT).tolist():
         try:
@@ -127,6 +87,15 @@ def _channels_of(dataset: Dataset, log: Log) -> int:
             log("data: transparent images, so img_channels is 4; --set data.img_channels=3 puts them on a background")
             break
     return most
+
+
+def _open_source(config: DataConfig, registry: Registry) -> Dataset:
+    if config.source is None:
+        assert config.path is not None
+        return open_dataset(config.path)
+    from ganzoo.build import build_dataset
+
+    return build_dataset(config.source, registry, img_resolution=config.img_resolution)
 
 
 def _info(config: DataConfig, name: str, num_images: int, fit: Fit, labelled: Dataset, fingerprint: str) -> DataInfo:
@@ -155,8 +124,8 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> Training
     levels, labels, fingerprint = dataset.pack.levels, dataset.labels, dataset.fingerprint
     if fit != made:
         fingerprint = fit.fingerprint(fingerprint)
-    if config.max_images is not None and config.max_images < len(dataset):
-        subset = Subset(dataset, config.max_images)
+    subset = at_most(dataset, config.max_images)
+    if isinstance(subset, Subset):
         levels = {r: images[subset.indices] for r, images in levels.items() if r <= fit.resolution}
         labels, fingerprint = subset.labels, fit.fingerprint(subset.fingerprint)
     num_images = len(levels[1])
@@ -201,7 +170,6 @@ def _cached_pack(
             f"{path}: was packed without {len(pack.skipped)} bad files, {pack.skipped[0]} Repair them, or allow as "
             f"many with --set data.skip_bad={len(pack.skipped)}."
         )
-    log(f"data: pack {path}, {pack.num_images:,} images of {fit.resolution} x {fit.resolution}")
     return pack
 
 
@@ -233,7 +201,9 @@ def _whole_pack(path: Path, log: Log) -> Pack | None:
     if not path.exists():
         return None
     try:
-        return Pack(path)
+        pack = Pack(path)
+        log(f"using the pack {path}")
+        return pack
     except DataError as problem:
         log(f"warning: {problem} Making it anew.")
         shutil.rmtree(path)
@@ -250,4 +220,5 @@ def _make_pack(
     started = time.monotonic()
     chunks = fit_images(dataset, fit, skip_bad=skip_bad, log=log, progress=progress)
     write_pack(path, chunks, fit=fit, labels=dataset.labels, class_names=dataset.class_names, fingerprint=fingerprint)
-    log(f"packed in {time.monotonic() - started:.0f} s, {format_bytes(size)}; the next run starts at once")
+    seconds = time.monotonic() - started
+    log(f"packed in {seconds:.{0 if seconds >= 10 else 1}f} s, {format_bytes(size)}; the next run starts at once")

@@ -63,8 +63,8 @@ def write_pack(
     labels: np.ndarray | None,
     class_names: Sequence[str] | None,
     fingerprint: str,
-) -> None:
-    """Write a pack to ``dest``, which must not exist; it appears whole or not at all.
+) -> int:
+    """Write a pack to ``dest``, which must not exist; it appears whole or not at all. Returns the number of images.
 
     labels: of every image of the source; those of skipped images are left out. Raises DataError if writing fails.
     """
@@ -90,6 +90,7 @@ def write_pack(
             "skipped": skipped,
         }
         (folder / INFO_FILE).write_text(json.dumps(info, indent=1), encoding="utf-8")
+    return len(kept)
 
 
 def remove_leftovers(dest: Path) -> None:

@@ -44,7 +44,7 @@ def fit_images(
     chunks = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
     bad: list[str] = []
     enlarged = kept = 0
-    with _progress_bar(len(dataset), enabled=progress) as advance:
+    with progress_bar(len(dataset), enabled=progress) as advance:
         for chunk in map_ahead(lambda indices: _fit_chunk(dataset, fit, indices), chunks, workers=available_cpus()):
             bad += chunk.skipped
             for message in chunk.skipped[: skip_bad - len(bad) + len(chunk.skipped)]:
@@ -93,7 +93,7 @@ def _too_many(bad: list[str], skip_bad: int) -> str:
 
 
 @contextmanager
-def _progress_bar(total: int, *, enabled: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, *, enabled: bool) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with the number of images done. Only a terminal gets to see anything."""
     if not enabled:
         yield lambda n: None
