@@ -58,9 +58,11 @@ def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> 
     return _build("growth", recipe.growth, registry, img_resolution=recipe.data.img_resolution, world_size=world_size)
 
 
-def build_dataset(component: Component, registry: Registry, *, img_resolution: int) -> Dataset:
-    """A registered source of images; it gets ``img_resolution`` only if it asks for it."""
-    return _build("dataset", component, registry, img_resolution=img_resolution)
+def build_dataset(
+    component: Component, registry: Registry, *, img_resolution: int, img_channels: int | None = None
+) -> Dataset:
+    """A registered source of images. img_channels: what the recipe asks for, None = as the images are."""
+    return _build("dataset", component, registry, img_resolution=img_resolution, img_channels=img_channels)
 
 
 def _build(kind: str, component: Component, registry: Registry, **injected: Any) -> Any:

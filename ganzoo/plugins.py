@@ -204,8 +204,8 @@ def check_component(kind: str, name: str, cls: type, contract: str) -> None:
     for parameter in constructor_parameters(cls).values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             raise PluginError(
-                f"{where}: constructor argument {str(parameter).partition(':')[0]} is not keyword-only. The signature is the "
-                "recipe's schema: def __init__(self, *, name: type = default, ...), without *args or **kwargs"
+                f"{where}: constructor argument {str(parameter).partition(':')[0]} is not keyword-only. The signature "
+                "is the recipe's schema: def __init__(self, *, name: type = default, ...), without *args or **kwargs"
             )
         if parameter.annotation is inspect.Parameter.empty:
             raise PluginError(f"{where}: constructor argument {parameter.name!r} has no type annotation")

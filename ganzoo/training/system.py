@@ -91,12 +91,14 @@ def _choose_precision(device: torch.device) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "this GPU computes in bf16"
         return "fp32", "this GPU has no bf16"
-    if device.type == "cpu" and _cpu_has_amx():
-        return "bf16", "this CPU has AMX tiles for bf16"
+    if device.type == "cpu" and _cpu_computes_in_bf16():
+        return "bf16", "this CPU computes in bf16"
     return "fp32", f"bf16 is no faster on this {device.type}"
 
 
-def _cpu_has_amx() -> bool:
-    # torch has no public question for this; without AMX, bf16 convolutions on a CPU are slower than fp32 ones.
+def _cpu_computes_in_bf16() -> bool:
+    # torch has no public question for this; on a CPU without such instructions bf16 is slower than fp32.
     info = Path("/proc/cpuinfo")
-    return platform.system() == "Linux" and info.exists() and " amx_bf16" in info.read_text()
+    if platform.system() != "Linux" or not info.exists():
+        return False
+    return bool({"amx_bf16", "avx512_bf16"}.intersection(info.read_text().split()))
