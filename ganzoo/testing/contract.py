@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from ganzoo.errors import PluginError
 from ganzoo.interfaces import GrowthState
 from ganzoo.plugins import check_component
+from ganzoo.recipe.signature import args_model
+from ganzoo.registry import Entry, Owner, constructor_parameters
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,14 +50,18 @@ class Contract:
 
     def construct(self, args: Mapping[str, Any] | None, **from_core: Any) -> Any:
         """An instance from the recipe's ``args`` and those of core's own values that its constructor declares."""
+        kind = self.base.__name__.lower()
         with self.attempt("registering it"):
-            check_component(self.base.__name__.lower(), "checked", self.cls, self.base.__name__)
-            parameters = inspect.signature(self.cls, eval_str=True).parameters  # annotations must mean something
-        unknown = sorted(set(args or {}) - set(parameters))
+            check_component(kind, "checked", self.cls, self.base.__name__)
+            model = args_model(Entry(kind, "checked", self.cls, Owner("checked", "0")))
+        unknown = sorted((args or {}).keys() - model.model_fields.keys())
         self.require(not unknown, f"the constructor has no argument {', '.join(unknown)}")
-        declared = {name: value for name, value in from_core.items() if name in parameters}
+        with self.attempt("checking args against the constructor's annotations"):
+            checked = model.model_validate(args or {})
+        values = {name: getattr(checked, name) for name in model.model_fields}
+        declared = constructor_parameters(self.cls).keys()
         with self.attempt("the constructor"):
-            return self.cls(**{**declared, **(args or {})})
+            return self.cls(**values, **{name: value for name, value in from_core.items() if name in declared})
 
 
 def with_fixed_seed(check: Callable[P, T]) -> Callable[P, T]:
