@@ -121,20 +121,19 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> Training
             f"the originals again with --channels {config.img_channels}, or set data.img_channels to {made.channels}."
         )
     fit = Fit(config.img_resolution, made.channels, made.mode, made.filter, made.background)
-    levels, labels, fingerprint = dataset.pack.levels, dataset.labels, dataset.fingerprint
-    if fit != made:
-        fingerprint = fit.fingerprint(fingerprint)
-    subset = at_most(dataset, config.max_images)
+    fingerprint = dataset.fingerprint if fit == made else fit.fingerprint(dataset.fingerprint)
+    subset, chosen = at_most(dataset, config.max_images), None
     if isinstance(subset, Subset):
-        levels = {r: images[subset.indices] for r, images in levels.items() if r <= fit.resolution}
-        labels, fingerprint = subset.labels, fit.fingerprint(subset.fingerprint)
-    num_images = len(levels[1])
+        fingerprint, chosen = fit.fingerprint(subset.fingerprint), subset.indices
     log(f"data: {dataset.path}, packed by {made.mode} and {made.filter}")
-    return TrainingData(_info(config, dataset.name, num_images, fit, dataset, fingerprint), LevelArrays(levels), labels)
+    info = _info(config, dataset.name, len(subset), fit, dataset, fingerprint)
+    return TrainingData(info, LevelArrays(dataset.pack.levels, chosen), subset.labels)
 
 
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
     size = len(dataset) * fit.bytes_per_image
+    if config.path is not None and Path(config.path).is_dir() and len(dataset) > _SMALL[0]:
+        log(f"fingerprinting {len(dataset):,} files; later runs remember unless one has changed")
     fingerprint = fit.fingerprint(dataset.fingerprint)
     images: ImageStore
     labels, num_images = dataset.labels, len(dataset)

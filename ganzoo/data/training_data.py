@@ -46,11 +46,12 @@ class LevelArrays:
 
     decodes = False
 
-    def __init__(self, levels: dict[int, np.ndarray]) -> None:
-        self._levels = levels
+    def __init__(self, levels: dict[int, np.ndarray], chosen: np.ndarray | None = None) -> None:
+        """chosen: the only images to count, by index; None = all."""
+        self._levels, self._chosen = levels, chosen
 
     def read(self, indices: np.ndarray, resolution: int) -> np.ndarray:
-        return self._levels[resolution][indices]
+        return self._levels[resolution][indices if self._chosen is None else self._chosen[indices]]
 
 
 class LiveImages:
