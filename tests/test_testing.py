@@ -13,6 +13,7 @@ from torch import nn
 import ganzoo
 from ganzoo import Batch, GrowthState
 from ganzoo.errors import PluginError
+from ganzoo.plugins import make_plugin_manager
 from ganzoo.testing import (
     check_component,
     check_dataset,
@@ -573,3 +574,10 @@ def test_component_is_checked_by_its_kind():
     check_component(right, args={"weight": 0.5}, c_dim=2)
     with pytest.raises(AssertionError, match="EmptyLoss"):
         check_component(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "args"), [("growth", "fixed", {"batch_size": 8}), ("dataset", "faces", {"num_images": 6})]
+)
+def test_cores_own_components_pass(kind, name, args):
+    check_component(make_plugin_manager({}).registry.get(kind, name), args=args)
