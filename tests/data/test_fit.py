@@ -32,9 +32,9 @@ def test_resize_stretches():
 
 
 def test_pad_keeps_everything_and_shows_the_background():
-    fitted = Fit(6, 3, "pad", "box", background="#0a141e")(stripes(4, 12), "x")
-    assert fitted[:, 0, 0].tolist() == [10, 20, 30] and fitted[:, 5, 3].tolist() == [10, 20, 30]
-    assert fitted[0, 2, 0] == 255 and fitted[2, 3, 5] == 255
+    fitted = Fit(8, 3, "pad", "box", background="#0a141e")(stripes(12, 24), "x")
+    assert fitted[:, 1, 0].tolist() == [10, 20, 30] and fitted[:, 6, 7].tolist() == [10, 20, 30]
+    assert fitted[:, 2, 0].tolist() == [255, 0, 0] and fitted[:, 5, 7].tolist() == [0, 0, 255]
 
 
 def test_pad_of_rgba_is_transparent_and_of_grey_has_the_colours_lightness():
@@ -122,5 +122,12 @@ def test_mip_levels_are_rounded_means_of_the_exact_values(pixels):
 
 
 def test_fingerprint_tells_every_option_apart():
-    fits = [Fit(32, 3), Fit(64, 3), Fit(32, 1), Fit(32, 3, "pad"), Fit(32, 3, "crop", "box"), Fit(32, 3, background="red")]
+    fits = [
+        Fit(32, 3),
+        Fit(64, 3),
+        Fit(32, 1),
+        Fit(32, 3, "pad"),
+        Fit(32, 3, "crop", "box"),
+        Fit(32, 3, background="red"),
+    ]
     assert len({fit.fingerprint(source) for fit in fits for source in ("a", "b")}) == 12

@@ -71,13 +71,13 @@ def test_null_means_none_even_with_class_folders():
     ],
 )
 def test_inconsistent_dataset_json(labels, message):
-    with pytest.raises(DataError, match=f"^set/dataset.json: .*{message}"):
+    with pytest.raises(DataError, match=rf"^set/dataset\.json: .*{message}"):
         parse(labels)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff\xfe", b'{"labels": [["a/0.png", 0]], "class_names": 3}'])
 def test_damaged_dataset_json(text):
-    with pytest.raises(DataError, match="^set/dataset.json: "):
+    with pytest.raises(DataError, match=r"^set/dataset\.json: "):
         from_dataset_json(text, ["a/0.png"], "set/dataset.json")
 
 

@@ -78,7 +78,7 @@ class CartoonFaces(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [img_resolution, img_resolution, 3]."""
-        factor = 4 if self.img_resolution <= 128 else 2
+        factor = max(128 // self.img_resolution, 4 if self.img_resolution <= 128 else 2)  # drawn larger, for soft edges
         canvas = Image.new("RGB", (self.img_resolution * factor,) * 2)
         draw_face(ImageDraw.Draw(canvas), self.attributes(index), canvas.width)
         return np.asarray(canvas.reduce(factor))
