@@ -101,16 +101,21 @@ def train(
             finished = state.nimg >= total_nimg
             stopped = distributed.any_process(stop.signal is not None, s.system.device)
 
-            # Once a tick: status line, statistics, image grid.
-            if passed(before, state.nimg, config.tick_kimg) or finished:
+            # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, a checkpoint to
+            # resume from; none of weights that are no numbers.
+            tick_due = finished or passed(before, state.nimg, config.tick_kimg)
+            images_due = finished or passed(before, state.nimg, config.image_kimg or config.tick_kimg)
+            snapshot_due = finished or passed(before, state.nimg, config.snapshot_kimg)
+            checkpoint_due = finished or passed(before, state.nimg, config.checkpoint_kimg or config.snapshot_kimg)
+            if tick_due or images_due or snapshot_due or checkpoint_due or stopped:
+                s.refuse_divergence()
+            if tick_due:
                 s.end_tick(growth)
-            if passed(before, state.nimg, config.image_kimg or config.tick_kimg) or finished:
-                s.save_fakes(growth, f"fakes_{state.nimg // 1000:06d}.png")
-
-            # Now and then: a snapshot to use, a checkpoint to resume from.
-            if passed(before, state.nimg, config.snapshot_kimg) or finished:
+            if images_due:
+                s.save_fakes(growth)
+            if snapshot_due:
                 s.save_snapshot(growth)
-            if passed(before, state.nimg, config.checkpoint_kimg or config.snapshot_kimg) or finished or stopped:
+            if checkpoint_due or stopped:
                 s.save_checkpoint()
             if stopped and not finished:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import signal as signals
 import time
 from collections.abc import Iterator
@@ -58,10 +59,8 @@ class Session:
     tick_start: tuple[int, float] = (0, 0.0)
 
     def end_tick(self, growth: GrowthState) -> None:
-        """Report the means since the last tick and start anew. Raises GanzooError if a loss is no longer a number."""
-        names = sorted(self.sums)
-        totals = distributed.mean(torch.stack([self.sums[name] for name in names])).tolist()
-        means = {name: total / self.state.count for name, total in zip(names, totals, strict=True)}
+        """Report the means since the last tick and start anew."""
+        means = self._means()
         now, (nimg, then) = time.monotonic(), self.tick_start
         self.state.seconds += now - then
         self.report.tick(
@@ -85,17 +84,29 @@ class Session:
         self.state.count = 0
         self.reals.seconds_waited = 0.0
         self.tick_start = (self.state.nimg, now)
-        bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+
+    def refuse_divergence(self) -> None:
+        """Raise GanzooError if a loss is no longer a number, before what it made of the weights is written."""
+        bad = [name for name, value in self._means().items() if not math.isfinite(value)]
         if bad:
             raise GanzooError(
                 f"{self.run_dir}: training diverged before kimg {self.state.nimg / 1000:g}: {', '.join(bad)} is not a "
-                "finite number. Nothing was written since the last checkpoint; lower growth.args.lr, or set "
-                "system.precision to fp32, and resume from it or start anew."
+                "finite number. The last checkpoint is from before; start anew with a lower growth.args.lr, or with "
+                "system.precision: fp32."
             )
 
-    def save_fakes(self, growth: GrowthState, name: str) -> None:
+    def _means(self) -> dict[str, float]:
+        """Every logged term, its mean over the steps since the last tick and over all processes."""
+        names = sorted(self.sums)
+        if not names:
+            return {}
+        totals = distributed.mean(torch.stack([self.sums[name] for name in names])).tolist()
+        return {name: total / self.state.count for name, total in zip(names, totals, strict=True)}
+
+    def save_fakes(self, growth: GrowthState) -> None:
         """The grid of the fixed latents."""
         if self.processes.is_main:
+            name = f"fakes_{self.state.nimg // 1000:06d}.png" if self.state.nimg else "fakes_init.png"
             self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
 
     def save_snapshot(self, growth: GrowthState) -> None:
@@ -203,7 +214,7 @@ def open_session(
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
             grids.save_reals(run_dir)
-            session.save_fakes(schedule.at(0), "fakes_init.png")
+            session.save_fakes(schedule.at(0))
         try:
             yield session
         finally:
