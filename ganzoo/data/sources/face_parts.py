@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,31 +60,23 @@ class _Pen:
     def width(self, w: float) -> int:
         return max(1, round(w * self._side))
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: str | None, outline: str | None = None, width: float = 0
-    ) -> None:
-        self._draw.ellipse(self._box(x, y, rx, ry), fill, outline, self.width(width) if outline else 0)
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: str) -> None:
+        self._draw.ellipse(self._box(x, y, rx, ry), fill)
+
+    def ring(self, x: float, y: float, r: float, width: float) -> None:
+        self._draw.ellipse(self._box(x, y, r, r), None, INK, self.width(width))
 
     def chord(self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: str) -> None:
         self._draw.chord(self._box(x, y, rx, ry), start, end, fill)
 
-    def arc(self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: str, width: float) -> None:
-        self._draw.arc(self._box(x, y, rx, ry), start, end, fill, self.width(width))
+    def arc(self, x: float, y: float, rx: float, ry: float, start: float, end: float, width: float) -> None:
+        self._draw.arc(self._box(x, y, rx, ry), start, end, INK, self.width(width))
 
-    def box(
-        self,
-        x: float,
-        y: float,
-        rx: float,
-        ry: float,
-        radius: float,
-        fill: str | None,
-        outline: str | None = None,
-        width: float = 0,
-    ) -> None:
-        self._draw.rounded_rectangle(
-            self._box(x, y, rx, ry), radius * self._side, fill, outline, self.width(width) if outline else 1
-        )
+    def box(self, x: float, y: float, rx: float, ry: float, radius: float, fill: str) -> None:
+        self._draw.rounded_rectangle(self._box(x, y, rx, ry), radius * self._side, fill)
+
+    def frame(self, x: float, y: float, rx: float, ry: float, width: float) -> None:
+        self._draw.rounded_rectangle(self._box(x, y, rx, ry), 0.02 * self._side, None, INK, self.width(width))
 
     def line(self, points: list[tuple[float, float]], fill: str, width: float) -> None:
         self._draw.line([(x * self._side, y * self._side) for x, y in points], fill, self.width(width), joint="curve")
@@ -127,16 +120,17 @@ def _eyes(pen: _Pen, a: Mapping[str, Any], x: float, y: float, rx: float) -> Non
 
 def _mouth(pen: _Pen, kind: str, x: float, y: float) -> None:
     if kind == "smile":
-        pen.arc(x, y - 0.045, 0.11, 0.08, 20, 160, INK, 0.028)
+        pen.arc(x, y - 0.045, 0.11, 0.08, 20, 160, 0.028)
     elif kind == "grin":
         pen.chord(x, y - 0.03, 0.125, 0.1, 0, 180, INK)
         pen.chord(x, y - 0.024, 0.1, 0.05, 0, 180, WHITE)
     elif kind == "neutral":
         pen.line([(x - 0.075, y), (x + 0.075, y)], INK, 0.028)
     elif kind == "surprised":
-        pen.ellipse(x, y + 0.01, 0.052, 0.06, LIPS, INK, 0.018)
+        pen.ellipse(x, y + 0.01, 0.052, 0.06, INK)
+        pen.ellipse(x, y + 0.01, 0.034, 0.042, LIPS)
     else:
-        pen.arc(x, y + 0.05, 0.09, 0.065, 205, 335, INK, 0.028)
+        pen.arc(x, y + 0.05, 0.09, 0.065, 205, 335, 0.028)
 
 
 def _beard(pen: _Pen, kind: str, hair: str, x: float, y: float, rx: float, ry: float) -> None:
@@ -152,9 +146,9 @@ def _glasses(pen: _Pen, kind: str, x: float, y: float, rx: float) -> None:
     for s in (-1, 1):
         ex = x + s * rx * 0.48
         if kind == "round":
-            pen.ellipse(ex, y, 0.108, 0.108, None, INK, 0.024)
+            pen.ring(ex, y, 0.108, 0.024)
         else:
-            pen.box(ex, y, 0.11, 0.088, 0.02, None, INK, 0.026)
+            pen.frame(ex, y, 0.11, 0.088, 0.026)
     pen.line([(x - rx * 0.12, y - 0.01), (x + rx * 0.12, y - 0.01)], INK, 0.024)
 
 
@@ -174,16 +168,19 @@ def _hair_behind(pen: _Pen, style: str, hair: str, x: float, y: float, rx: float
     elif style == "short":
         pen.ellipse(x, y - 0.05, rx + 0.03, ry, hair)
     elif style == "spiky":
-        for dx, dy, tip in (
-            (-0.8, -0.55, -1.15),
-            (-0.4, -0.8, -0.6),
-            (0, -0.9, 0),
-            (0.4, -0.8, 0.6),
-            (0.8, -0.55, 1.15),
-        ):
-            root = 0.09
-            points = [(x + dx * rx - root, y + dy * ry), (x + tip * rx, y - ry - 0.13 + 0.13 * tip * tip)]
-            pen.polygon([*points, (x + dx * rx + root, y + dy * ry)], hair)
+        for degrees in range(-75, 76, 25):
+            left, tip, right = (_on_ellipse(x, y, rx, ry, degrees + turn, out) for turn, out in _SPIKE)
+            pen.polygon([left, tip, right], hair)
+
+
+# Of each spike: degrees from its axis, and how far outside the head.
+_SPIKE = ((-16, 0.0), (0, 0.12), (16, 0.0))
+
+
+def _on_ellipse(x: float, y: float, rx: float, ry: float, degrees: float, out: float) -> tuple[float, float]:
+    """A point ``out`` beyond the outline of the head, ``degrees`` clockwise from its top."""
+    angle = math.radians(degrees)
+    return x + (rx + out) * math.sin(angle), y - (ry + out) * math.cos(angle)
 
 
 def _hair_in_front(pen: _Pen, style: str, hair: str, x: float, y: float, rx: float, ry: float) -> None:

@@ -49,6 +49,7 @@ class CartoonFaces(Dataset):
             raise ValueError("num_images must be 1 or more, img_resolution 4 or more, seed from 0 to 2**32 - 1")
         self.img_resolution = img_resolution
         self.seed = seed
+        self._num_images = num_images
         # One row an image, so that a larger set begins with the smaller one.
         uniform = np.random.RandomState(seed).random_sample((num_images, len(CHOICES) + len(RANGES)))
         self._choices = {}
@@ -66,7 +67,7 @@ class CartoonFaces(Dataset):
         self.class_names = HAIR_STYLES
 
     def __len__(self) -> int:
-        return len(self.labels) if self.labels is not None else 0
+        return self._num_images
 
     def filename(self, index: int) -> str:
         return f"face {index} of seed {self.seed}"
