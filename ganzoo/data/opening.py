@@ -84,7 +84,7 @@ def channels_of(dataset: Dataset, log: Log) -> int:
             continue
         most = max(most, {1: 1, 2: 4, 3: 3}.get(image.shape[2] if image.ndim == 3 else 1, 4))
         if most == 4:
-            log("data: transparent images, so img_channels is 4; --set data.img_channels=3 puts them on a background")
+            log("data: some images are transparent, so all get 4 channels; ask for 3 to put them on a background")
             break
     return most
 
