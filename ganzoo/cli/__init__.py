@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -47,12 +49,19 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with report_errors():
             return super().invoke(ctx)
-        except GanzooError as error:  # a mistake outside the code: the message alone; a bug keeps its traceback
-            click.secho("error: ", fg="red", nl=False, err=True)
-            click.echo(str(error), err=True)
-            ctx.exit(2)
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """A mistake outside the code shows its message alone and exits with 2; a bug keeps its traceback."""
+    try:
+        yield
+    except GanzooError as error:
+        click.secho("error: ", fg="red", nl=False, err=True)
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -54,7 +54,4 @@ def run(
         click.echo(describe_recipe(resolved, plugins))
         return
     result = train(resolved, plugins=plugins, outdir=outdir, resume_from=resume_from)
-    if result.signal is not None:
-        import signal
-
-        raise SystemExit(0 if result.signal == signal.SIGINT else 128 + result.signal)
+    raise SystemExit(result.exit_code)

@@ -14,6 +14,9 @@ from ganzoo.files import atomic
 from ganzoo.interfaces import Generator, GrowthState
 
 
+_SMALLEST_CELL = 96  # pixels
+
+
 class GridMaker:
     """Draws ``reals.png`` and ``fakes_*.png`` into a run folder."""
 
@@ -38,12 +41,14 @@ class GridMaker:
         self._save(self._data.read(self._indices, self.resolution), run_dir / "reals.png")
 
     def save_fakes(self, G_ema: Generator, growth: GrowthState, path: Path) -> None:
-        """Write the grid of what G_ema makes of the fixed latents, enlarged to the final resolution."""
+        """Write the grid of what G_ema makes of the fixed latents."""
         images = generate(G_ema, self._z, self._c, growth).numpy()
-        factor = self.resolution // images.shape[-1]
-        self._save(images.repeat(factor, axis=2).repeat(factor, axis=3), path)
+        self._save(images, path)
 
     def _save(self, images: np.ndarray, path: Path) -> None:
+        # Small images, and those of early stages, are enlarged: people look at these.
+        factor = max(self.resolution, _SMALLEST_CELL // self.resolution * self.resolution) // images.shape[-1]
+        images = images.repeat(factor, axis=2).repeat(factor, axis=3)
         with atomic(path) as temporary:
             image_grid(images, self.rows, self.cols).save(temporary)
 
@@ -66,5 +71,5 @@ def generate(G: Generator, z: Tensor, c: Tensor | None, growth: GrowthState, *, 
 
 
 def _default_shape(resolution: int) -> tuple[int, int]:
-    cols = max(3, min(16, 1024 // resolution))
+    cols = max(3, 1024 // max(resolution, _SMALLEST_CELL))
     return max(2, cols * 5 // 8), cols

@@ -11,6 +11,7 @@ resolution, the fade, the learning rates, which image comes next and whether it 
 from __future__ import annotations
 
 import math
+import signal as signals
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class TrainingResult:
     run_dir: Path
     nimg: int
     signal: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that trains: Ctrl-C is a wish fulfilled, 0; SIGTERM is 143, as schedulers expect."""
+        return 0 if self.signal in (None, signals.SIGINT) else 128 + self.signal
 
 
 def train(

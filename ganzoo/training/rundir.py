@@ -20,7 +20,16 @@ _FREE = re.compile(
 
 
 def create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
-    """Make the next free numbered folder."""
+    """Make the next free numbered folder. Raises GanzooError if the system does not let it."""
+    try:
+        return _create_run_dir(outdir, recipe_name, data_name)
+    except OSError as error:
+        raise GanzooError(
+            f"{outdir}: no run folder can be made here: {error.strerror}; choose another place with --outdir"
+        ) from error
+
+
+def _create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
     outdir.mkdir(parents=True, exist_ok=True)
     label = re.sub(r"[^\w.+-]+", "_", f"{recipe_name}-{data_name}")
     number = 1 + max((_number(p) for p in outdir.iterdir()), default=-1)

@@ -163,7 +163,7 @@ def open_session(
             _check_resumable(recipe, plugins, resume_from)
 
         # Load the data set.
-        data = open_data(recipe.data, plugins.registry, log=report.log)
+        data = open_data(recipe.data, plugins.registry, log=report.log, progress=processes.is_main)
         info = data.info
         report.log(f"data: {info.name}, {info.num_images:,} images, {info.img_channels} channels, labels {info.c_dim}")
 

@@ -78,7 +78,7 @@ def test_what_a_run_leaves_behind(run):
     names = {p.name for p in run_dir.iterdir()}
     assert names >= {"recipe.yaml", "log.txt", "stats.jsonl", "curves.png", "reals.png", "fakes_init.png"}
     assert not [p for p in run_dir.rglob("*tmp*")]
-    assert Image.open(run_dir / "fakes_000000.png").size == (3 * 16, 2 * 16)
+    assert Image.open(run_dir / "fakes_000000.png").size == (3 * 96, 2 * 96)
 
     records = statistics(run_dir)
     assert [r["nimg"] for r in records] == list(range(32, 321, 32))
