@@ -124,17 +124,24 @@ class GrowthSchedule(ABC):
         return real
 
     def phases(self, total_nimg: int) -> list[Phase]:
-        """The table of phases up to ``total_nimg``, found by asking ``at`` once every 1,000 images."""
-        phases: list[Phase] = []
-        for nimg in range(0, max(total_nimg, 1), 1000):
+        """The table of phases up to ``total_nimg``, found by asking ``at`` here and there and closing in on changes."""
+
+        def kind(nimg: int) -> tuple[int, bool, int, float, float]:
             s = self.at(nimg)
-            end = min(nimg + 1000, total_nimg)
-            key = (s.resolution, s.alpha < 1, s.batch_size, s.g_lr, s.d_lr)
-            last = phases[-1] if phases else None
-            if last and key == (last.resolution, last.fading, last.batch_size, last.g_lr, last.d_lr):
-                phases[-1] = Phase(last.start_nimg, end, *key)
-            else:
-                phases.append(Phase(nimg, end, *key))
+            return s.resolution, s.alpha < 1, s.batch_size, s.g_lr, s.d_lr
+
+        phases: list[Phase] = []
+        stride = min(max(total_nimg // 1000, 1), 1000)
+        start = 0
+        while start < total_nimg:
+            low, high = start, min(start + stride, total_nimg)
+            while high < total_nimg and kind(high) == kind(start):
+                low, high = high, min(high + stride, total_nimg)
+            while high - low > 1:  # the phase ends in (low, high]
+                middle = (low + high) // 2
+                low, high = (middle, high) if kind(middle) == kind(start) else (low, middle)
+            phases.append(Phase(start, high, *kind(start)))
+            start = high
         return phases
 
 

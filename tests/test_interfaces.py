@@ -26,3 +26,20 @@ def test_phases_lists_each_stretch_once():
 def test_import_ganzoo_does_not_import_torch():
     code = "import sys, ganzoo; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_phases_finds_changes_at_odd_places_and_in_short_runs():
+    class Odd(GrowthSchedule):
+        def at(self, nimg: int) -> GrowthState:
+            return GrowthState(4 if nimg < 1234 else 8 if nimg < 5678 else 16, 1.0, 4, 1e-3, 1e-3)
+
+    def starts(total: int) -> list[int]:
+        phases = Odd().phases(total)
+        assert [p.end_nimg for p in phases] == [p.start_nimg for p in phases[1:]] + [total]
+        return [p.start_nimg for p in phases]
+
+    assert starts(12_000_000) == [0, 1234, 5678]
+    assert starts(6000) == [0, 1234, 5678]
+    assert starts(1235) == [0, 1234]
+    assert starts(1234) == [0]
+    assert Odd().phases(0) == []
