@@ -97,9 +97,10 @@ class UpConv2d(EqualizedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         # Nearest upsampling is zero insertion and a 2x2 sum; the transposed convolution does the first together with
-        # the (flipped) kernel. The mean of 2x2 in place of the sum leaves the bias as it is.
+        # the (flipped) kernel. The bias comes last: given to the convolution, it makes that nine times slower on CPUs.
         kernel = self.weight.flip(2, 3).transpose(0, 1) * (4 * self.scale)
-        return F.avg_pool2d(F.conv_transpose2d(x, kernel, self.bias, stride=2), 2, stride=1)
+        x = F.avg_pool2d(F.conv_transpose2d(x, kernel, stride=2), 2, stride=1)
+        return x + self.bias.to(x.dtype)[:, None, None]
 
 
 class DownConv2d(EqualizedConv2d):
