@@ -92,10 +92,17 @@ def channels_of(dataset: Dataset, log: Log) -> int:
 def _open_source(config: DataConfig, registry: Registry) -> Dataset:
     if config.source is None:
         assert config.path is not None
+        if not Path(config.path).exists():
+            raise DataError(
+                f"data.path: {config.path}: no such file or folder (seen from {Path.cwd()}). Give your images with "
+                "--data PATH: a folder, a zip or a pack."
+            )
         return open_dataset(config.path)
     from ganzoo.build import build_dataset
 
-    return build_dataset(config.source, registry, img_resolution=config.img_resolution)
+    return build_dataset(
+        config.source, registry, img_resolution=config.img_resolution, img_channels=config.img_channels
+    )
 
 
 def _info(config: DataConfig, name: str, num_images: int, fit: Fit, labelled: Dataset, fingerprint: str) -> DataInfo:

@@ -101,9 +101,3 @@ def gather_bytes(data: Tensor, device: torch.device) -> list[Tensor]:
     gathered = [torch.zeros_like(padded) for _ in range(world_size)]
     dist.all_gather(gathered, padded)
     return [g[: int(s.item())].cpu() for g, s in zip(gathered, sizes, strict=True)]
-
-
-def barrier() -> None:
-    """Wait until every process is here."""
-    if dist.is_initialized():
-        dist.barrier()

@@ -13,7 +13,6 @@ from ganzoo.data.images import float_to_uint8, image_grid
 from ganzoo.files import atomic
 from ganzoo.interfaces import Generator, GrowthState
 
-
 _SMALLEST_CELL = 96  # pixels
 
 

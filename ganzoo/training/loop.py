@@ -84,7 +84,7 @@ def train(
                 batch = make_batch(s, real, c, growth)
                 with s.system.autocast():
                     terms = loss.d_loss(G, D, batch)
-                add_terms(s.sums, "D", terms)
+                add_terms(s.sums, "D", terms, weight=1 / config.d_steps)
                 take_step(D, s.opt_D, growth.d_lr, terms)
 
             # Train G, on fresh latents.
@@ -152,11 +152,12 @@ def total_loss(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([term.float().mean() for term in terms.values()]).sum()
 
 
-def add_terms(sums: dict[str, Tensor], player: str, terms: dict[str, Tensor]) -> None:
+def add_terms(sums: dict[str, Tensor], player: str, terms: dict[str, Tensor], weight: float = 1.0) -> None:
     """Add this step's terms to the running totals, on the device: reading them here would wait for the GPU."""
     logged = {player: total_loss(terms), **{f"{player}/{name}": term.float().mean() for name, term in terms.items()}}
     for name, value in logged.items():
-        sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        value = value.detach() * weight
+        sums[name] = sums[name] + value if name in sums else value
 
 
 def passed(before: int, after: int, every_kimg: float) -> bool:

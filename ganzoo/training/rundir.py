@@ -13,7 +13,8 @@ from ganzoo.recipe import Recipe
 
 RECIPE_FILE = "recipe.yaml"
 
-# A resumed run may change these: they say how long, how often and where, and not what is computed.
+# A resumed run may change these: they say how long, how often and where, and not what is computed (but for its last
+# bits, of which the session warns).
 _FREE = re.compile(
     r"system(\..*)?|name|data\.(path|cache)|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint)\w*|grid)"
 )
@@ -62,6 +63,12 @@ def lock_run_dir(run_dir: Path) -> FileLock:
     except OSError as error:
         raise GanzooError(f"{run_dir}: cannot be written: {error}") from error
     return lock
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Delete what a process that was killed in the middle of writing left half-written. Needs the folder's lock."""
+    for path in run_dir.rglob(".*.tmp*"):
+        path.unlink(missing_ok=True)
 
 
 def check_same_run(wanted: Recipe, recorded: Recipe, where: Path) -> None:

@@ -31,7 +31,8 @@ from ganzoo.training.grids import GridMaker
 from ganzoo.training.plan import component_versions, describe_networks, describe_phases
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
-from ganzoo.training.system import System, choose_system
+from ganzoo.training.system import System, choose_system, device_name
+from ganzoo.weights import read_metadata
 
 
 @dataclass
@@ -126,7 +127,7 @@ class Session:
             self.trainee,
             self.state,
             recipe=dump_recipe(self.recipe),
-            extra=self.metadata,
+            extra={**self.metadata, "computed_by": _computed_by(self.system, self.processes)},
             device=self.system.device,
         )
         if self.processes.is_main:
@@ -152,15 +153,20 @@ def open_session(
     recipe: Recipe, plugins: LoadedPlugins, *, outdir: Path, resume_from: Path | None, reporter: Reporter | None
 ) -> Iterator[Session]:
     """Build everything, in an order that finds mistakes before anything is written."""
-    # Choose device, precision and threads; join the other processes, if any.
     processes = distributed.start("cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu")
-    system = choose_system(recipe.system, local_rank=processes.local_rank, local_processes=processes.local_world_size)
     report = reporter or Reporter(active=processes.is_main)
-    lock = rundir.lock_run_dir(resume_from) if resume_from is not None and processes.is_main else None
+    lock = None
     try:
+        # Choose device, precision and threads. Claim the folder.
+        system = choose_system(
+            recipe.system, local_rank=processes.local_rank, local_processes=processes.local_world_size
+        )
         report.log(f"system: {system.describe()}")
         if resume_from is not None:
             _check_resumable(recipe, plugins, resume_from)
+            if processes.is_main:
+                lock = rundir.lock_run_dir(resume_from)
+                rundir.remove_leftovers(resume_from)
 
         # Load the data set.
         data = open_data(recipe.data, plugins.registry, log=report.log, progress=processes.is_main)
@@ -189,7 +195,7 @@ def open_session(
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
         if resume_from is not None:
-            state = _resume(resume_from, trainee, info.fingerprint, processes.rank, report)
+            state = _resume(resume_from, trainee, info.fingerprint, system, processes, report)
             sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
 
         # Open the run folder, now that nothing can be wrong any more.
@@ -223,6 +229,7 @@ def open_session(
         report.close()
         if lock is not None:
             lock.release()
+        distributed.stop()
 
 
 def make_optimizer(config: OptimizerConfig, player: torch.nn.Module) -> Adam:
@@ -250,11 +257,24 @@ def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> N
     rundir.check_same_run(recipe, load_recipe(recorded, plugins.registry), run_dir)
 
 
-def _resume(run_dir: Path, trainee: Trainee, fingerprint: str, rank: int, report: Reporter) -> TrainingState:
+def _resume(
+    run_dir: Path, trainee: Trainee, fingerprint: str, system: System, processes: Processes, report: Reporter
+) -> TrainingState:
     path = checkpoint.newest_valid_checkpoint(run_dir / "checkpoints", log=report.log)
     if path is None:
         report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
         return TrainingState()
-    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=rank)
+    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
+    before, now = read_metadata(path).get("computed_by"), _computed_by(system, processes)
+    if before != now:
+        report.log(f"warning: trained by {before} so far, and by {now} from here: close to the same, not bit for bit")
     return state
+
+
+def _computed_by(system: System, processes: Processes) -> str:
+    """All that decides on the last bits beside the recipe and the data."""
+    return (
+        f"{processes.world_size} process(es) on {device_name(system.device)} in {system.precision} with "
+        f"{system.threads} thread(s), torch {torch.__version__}"
+    )

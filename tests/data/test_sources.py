@@ -167,3 +167,14 @@ def test_zip_is_read_from_many_threads_at_once(make_zip, encode, pixels):
     images = list(map_ahead(data.image, range(100), workers=8))
     assert all((image == pixels(i)).all() for i, image in enumerate(images))
     assert zipfile.is_zipfile(data.path)
+
+
+def test_a_dangling_link_is_a_bad_file_like_any_other(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    dataset = FolderDataset(path=str(tmp_path))
+    assert len(dataset) == 2 and dataset.fingerprint
+    with pytest.raises(DataError, match=r"b\.png: cannot be read"):
+        dataset.image(1)

@@ -41,7 +41,7 @@ assert distributed.any_process(processes.rank == 1, torch.device("cpu"))
 assert not distributed.any_process(False, torch.device("cpu"))
 assert distributed.mean(torch.tensor(float(processes.rank))).item() == 0.5
 distributed.stop()
-print("ok", processes.rank)
+print(f"ok {processes.rank}\n", end="", flush=True)
 """
 
 

@@ -208,6 +208,31 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_checkpoint_from_before(run
     assert newest(run_dir, "checkpoint")
 
 
+def test_terms_are_means_over_all_steps_of_a_player(run):
+    """With three D steps for each of G, the logged loss of D is their mean and not their sum."""
+    records = statistics(run("train.d_steps=3", "loss.args.noise=0", "growth.args.lr=1e-9"))
+    assert all(0.5 < r["loss"]["D/real"] < 1.5 for r in records), "hinge at the start is about 1"
+
+
+def test_going_on_with_other_arithmetic_is_told(run):
+    run_dir, reporter = run(stop_at=104), StopAt()
+    run("system.precision=bf16", resume_from=run_dir, reporter=reporter)
+    (line,) = [line for line in reporter.said if line.startswith("warning: trained by")]
+    assert "in fp32 with 1 thread(s)" in line and "in bf16 with 1 thread(s)" in line
+
+    reporter = StopAt()
+    run("system.precision=bf16", "train.total_kimg=0.4", resume_from=run_dir, reporter=reporter)
+    assert not [line for line in reporter.said if "warning" in line]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run):
+    run_dir = run(stop_at=104)
+    left = run_dir / "checkpoints" / ".checkpoint-000000112.4711.tmp.safetensors"
+    left.write_bytes(b"half")
+    run(resume_from=run_dir)
+    assert not left.exists()
+
+
 def test_passed_keeps_the_beat_whatever_the_step():
     assert [n for n in range(0, 100, 7) if passed(n, n + 7, 0.02)] == [14, 35, 56, 77, 98]
     assert passed(0, 4000, 4) and not passed(0, 3999, 4)

@@ -68,15 +68,17 @@ class TinyLoss(ganzoo.Loss):
 class TinySchedule(ganzoo.GrowthSchedule):
     """Every ``every`` images the size doubles, the first half of each stretch fading."""
 
-    def __init__(self, *, img_resolution: int, every: int = 64, batch_size: int = 8) -> None:
-        self.img_resolution, self.every, self.batch_size = img_resolution, every, batch_size
+    def __init__(self, *, img_resolution: int, every: int = 64, batch_size: int = 8, lr: float = 2e-3) -> None:
+        self.img_resolution, self.every, self.batch_size, self.lr = img_resolution, every, batch_size, lr
 
     def at(self, nimg: int) -> GrowthState:
         level, rest = divmod(nimg, self.every)
         resolution = min(4 << level, self.img_resolution)
         fading = level > 0 and 4 << level <= self.img_resolution
         alpha = min(1.0, 2 * rest / self.every + 0.1) if fading else 1.0
-        return GrowthState(resolution, alpha, self.batch_size if resolution < 16 else self.batch_size // 2, 2e-3, 1e-3)
+        return GrowthState(
+            resolution, alpha, self.batch_size if resolution < 16 else self.batch_size // 2, self.lr, self.lr / 2
+        )
 
 
 class TinyPlugin:

@@ -40,7 +40,7 @@ class FolderDataset(ImageFiles):
 
     def checksums(self) -> Iterable[tuple[int, int]]:
         """Reads every file once; later, the note of that is good as long as no size or time of change differs."""
-        stats = [os.stat(self.path / name) for name in self.names]
+        stats = [self._stat(name) for name in self.names]
         listing = "\n".join(f"{n}\0{s.st_size}\0{s.st_mtime_ns}" for n, s in zip(self.names, stats, strict=True))
         key = hashlib.sha256(f"{self.path.resolve()}\n{listing}".encode()).hexdigest()[:32]
         note = cache_root() / "checksums" / f"{key}.json"
@@ -48,11 +48,23 @@ class FolderDataset(ImageFiles):
             crcs = json.loads(note.read_text(encoding="utf-8"))
             if len(crcs) == len(stats):
                 return [(s.st_size, crc) for s, crc in zip(stats, crcs, strict=True)]
-        crcs = list(map_ahead(lambda i: zlib.crc32(self.read(i)), range(len(self)), workers=available_cpus()))
+        crcs = list(map_ahead(self._crc, range(len(self)), workers=available_cpus()))
         if sum(s.st_size for s in stats) >= _WORTH_A_NOTE:
             with suppress(GanzooError):  # a note only saves time
                 write_text(note, json.dumps(crcs))
         return [(s.st_size, crc) for s, crc in zip(stats, crcs, strict=True)]
+
+    def _crc(self, index: int) -> int:
+        try:
+            return zlib.crc32(self.read(index))
+        except DataError:
+            return 0
+
+    def _stat(self, name: str) -> os.stat_result:
+        try:
+            return os.stat(self.path / name)
+        except OSError:  # a dangling link is a bad file like any other: packing names it, or skips it if allowed
+            return os.lstat(self.path / name)
 
 
 def _walk(root: Path) -> Iterator[str]:

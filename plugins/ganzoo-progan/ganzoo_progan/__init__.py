@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.hookspecs import Register
 
 
-# Imports sit inside the hooks so that listing plugins does not load torch.
+# Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
 @hookimpl
 def ganzoo_register_generators(register: Register) -> None:
     from .networks import Generator
