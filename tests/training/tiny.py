@@ -76,7 +76,8 @@ class TinySchedule(ganzoo.GrowthSchedule):
         resolution = min(4 << level, self.img_resolution)
         fading = level > 0 and 4 << level <= self.img_resolution
         alpha = min(1.0, 2 * rest / self.every + 0.1) if fading else 1.0
-        return GrowthState(
+        batch_size = self.batch_size if resolution < 16 else self.batch_size // 2
+        return GrowthState(resolution, alpha, batch_size, self.lr, self.lr / 2)
             resolution, alpha, self.batch_size if resolution < 16 else self.batch_size // 2, self.lr, self.lr / 2
         )
 
