@@ -78,8 +78,6 @@ class TinySchedule(ganzoo.GrowthSchedule):
         alpha = min(1.0, 2 * rest / self.every + 0.1) if fading else 1.0
         batch_size = self.batch_size if resolution < 16 else self.batch_size // 2
         return GrowthState(resolution, alpha, batch_size, self.lr, self.lr / 2)
-            resolution, alpha, self.batch_size if resolution < 16 else self.batch_size // 2, self.lr, self.lr / 2
-        )
 
 
 class TinyPlugin:
