@@ -36,6 +36,8 @@ format: install
 
 docs: install
 	$(BIN)/python -m ganzoo recipe docs > docs/recipes.md
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt 'mkdocs>=1.6'
+	$(BIN)/mkdocs build --strict --site-dir build/site
 
 bench: install
 	$(BIN)/python benchmarks/train_step.py

@@ -106,11 +106,15 @@ class Reporter:
             draw_curves(read_stats(self._run_dir / "stats.jsonl"), self._run_dir / "curves.png")
             self._last_curves = time.monotonic()
 
-    def close(self) -> None:
-        """Leave the terminal as it was, and close the log."""
+    def end(self) -> None:
+        """Training has ended: no bar below the last words."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def close(self) -> None:
+        """Leave the terminal as it was, and close the log."""
+        self.end()
         if self._log is not None:
             self._log.close()
             self._log = None

@@ -135,6 +135,7 @@ class Session:
 
     def finish(self, signal: int | None) -> None:
         """Last words."""
+        self.report.end()
         self.report.draw_curves()
         if signal is not None:
             self.report.log(
