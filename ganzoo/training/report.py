@@ -30,7 +30,7 @@ class Reporter:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = 0
-        self._start = (0, 0.0)
+        self._sec_per_kimg: float | None = None
         self._last_curves = 0.0
 
     def log(self, message: str) -> None:
@@ -56,7 +56,6 @@ class Reporter:
     def start(self, nimg: int, total_nimg: int) -> None:
         """Training begins at ``nimg``."""
         self._total = total_nimg
-        self._start = (nimg, time.monotonic())
         if self._active and self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(bar_width=24),
@@ -81,6 +80,7 @@ class Reporter:
         terms = {**{k: v for k, v in record["loss"].items() if k in ("D", "G")}}
         losses = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
         timing = record["timing"]
+        self._sec_per_kimg = timing["sec_per_kimg"]
         self._status = (
             f"{losses}  sec/kimg {timing['sec_per_kimg']:.2f}  mem {timing['memory_gb']:.1f}G"
             f"  data {100 * timing['data_wait']:.0f}%"
@@ -120,10 +120,10 @@ class Reporter:
             self._log = None
 
     def _left(self, nimg: int) -> str:
-        done, elapsed = nimg - self._start[0], time.monotonic() - self._start[1]
-        if done <= 0:
+        """At the speed of the last tick: a mean over all resolutions so far would promise too much."""
+        if self._sec_per_kimg is None:
             return "?"
-        return format_seconds((self._total - nimg) * elapsed / done)
+        return format_seconds((self._total - nimg) / 1000 * self._sec_per_kimg)
 
     def _record(self, line: str) -> None:
         if self._log is not None:
