@@ -14,7 +14,19 @@ from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from ganzoo.api import load_generator, train
-    from ganzoo.interfaces import Batch, Dataset, Discriminator, Generator, GrowthSchedule, GrowthState, Loss, Phase
+    from ganzoo.interfaces import (
+        Batch,
+        Dataset,
+        Discriminator,
+        Extractor,
+        Generator,
+        GrowthSchedule,
+        GrowthState,
+        ImageSet,
+        Loss,
+        Metric,
+        Phase,
+    )
 
 __version__ = "0.1.0"
 
@@ -22,10 +34,13 @@ _LAZY = {
     "Batch": "ganzoo.interfaces",
     "Dataset": "ganzoo.interfaces",
     "Discriminator": "ganzoo.interfaces",
+    "Extractor": "ganzoo.interfaces",
     "Generator": "ganzoo.interfaces",
     "GrowthSchedule": "ganzoo.interfaces",
     "GrowthState": "ganzoo.interfaces",
+    "ImageSet": "ganzoo.interfaces",
     "Loss": "ganzoo.interfaces",
+    "Metric": "ganzoo.interfaces",
     "Phase": "ganzoo.interfaces",
     "load_generator": "ganzoo.api",
     "train": "ganzoo.api",
@@ -48,11 +63,14 @@ __all__ = [
     "DataError",
     "Dataset",
     "Discriminator",
+    "Extractor",
     "GanzooError",
     "Generator",
     "GrowthSchedule",
     "GrowthState",
+    "ImageSet",
     "Loss",
+    "Metric",
     "Phase",
     "PluginError",
     "RecipeError",

@@ -40,5 +40,15 @@ def ganzoo_register_growth_schedules(register: Register) -> None:
 
 
 @hookspec
+def ganzoo_register_extractors(register: Register) -> None:
+    """Register Extractor classes: ``register("inception-v3-compat", InceptionV3)``."""
+
+
+@hookspec
+def ganzoo_register_metrics(register: Register) -> None:
+    """Register Metric classes: ``register("fid", FrechetDistance)``."""
+
+
+@hookspec
 def ganzoo_register_datasets(register: Register) -> None:
     """Register Dataset classes: ``register("faces", CartoonFaces)``."""

@@ -9,8 +9,9 @@ combination that the annotations cannot express with a ``ValueError`` that says 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -172,13 +173,65 @@ class Dataset(ABC):
         """
 
 
+class ImageSet(Protocol):
+    """Images to evaluate, all of one size, with random access."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """uint8 [n, C, R, R]; C is 1 or 3."""
+        ...
+
+
+class Extractor(ABC):
+    """Images to feature vectors, for metrics that compare sets of images by them.
+
+    Constructors may declare ``weights`` (path of a file, or None), ``device`` and ``allow_download``: core passes them.
+    layers: names of the features on offer. weights_hash: SHA-256 (hex) of the weights, 'none' if there are none.
+    resize: how images are brought to the size of the network, in words, for the record.
+    """
+
+    layers: Sequence[str]
+    weights_hash: str
+    resize: str
+
+    @abstractmethod
+    def layer_for(self, metric: str) -> str:
+        """The layer that ``metric`` uses unless told otherwise."""
+
+    @abstractmethod
+    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """images uint8 [N, 3, R, R], on any device -> float32 [N, D] for each of ``layers``, on the CPU."""
+
+
+class Metric(ABC):
+    """One number, or a few, that tell how good a set of images is.
+
+    needs: what ``compute`` gets: 'features' (float32 [N, D] of an Extractor's layer), 'images' (an ImageSet) or
+    'generator' (a callable generator, see ganzoo.load_generator). compares: whether real images are wanted too.
+    results: name of each number -> whether lower is better. min_samples: fewer give no meaningful number.
+    """
+
+    needs: Literal["features", "images", "generator"] = "features"
+    compares: bool = True
+    results: Mapping[str, bool]
+    min_samples: int = 2
+
+    @abstractmethod
+    def compute(self, fake: Any, real: Any | None) -> dict[str, float]:
+        """The numbers of ``results``. Deterministic: the same sets give the same numbers. real: None unless compares."""
+
+
 __all__ = [
     "Batch",
     "Dataset",
     "Discriminator",
+    "Extractor",
     "Generator",
     "GrowthSchedule",
     "GrowthState",
+    "ImageSet",
     "Loss",
+    "Metric",
     "Phase",
 ]

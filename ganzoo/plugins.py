@@ -32,6 +32,8 @@ REGISTRATION_HOOKS = {
     "ganzoo_register_losses": ("loss", "Loss"),
     "ganzoo_register_growth_schedules": ("growth", "GrowthSchedule"),
     "ganzoo_register_datasets": ("dataset", "Dataset"),
+    "ganzoo_register_extractors": ("extractor", "Extractor"),
+    "ganzoo_register_metrics": ("metric", "Metric"),
 }
 
 

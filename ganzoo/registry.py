@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ganzoo.errors import RegistryError
 
-KINDS = ("generator", "discriminator", "loss", "growth", "dataset")
+KINDS = ("generator", "discriminator", "loss", "growth", "dataset", "extractor", "metric")
 
 
 @dataclass(frozen=True)
