@@ -75,28 +75,10 @@ class Fit:
 
         Raises DataError, naming the file, if ``image`` is nothing that the contract allows.
         """
-        pixels = self._to_channels(_to_8bit(image, filename))
+        pixels = to_channels(to_8bit(image, filename), self.channels, self.colour)
         if pixels.shape[:2] != (self.resolution, self.resolution):
             pixels = self._to_size(pixels)
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
-
-    def _to_channels(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 1..4], straight alpha -> [H, W, channels]."""
-        if pixels.shape[-1] == self.channels != 4:
-            return pixels
-        if pixels.shape[-1] <= 2:  # grey to RGB
-            pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], axis=-1)
-        if self.channels == 4:
-            if pixels.shape[-1] == 4:
-                return premultiply(pixels)
-            return np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
-        if pixels.shape[-1] == 4:
-            pixels = premultiply(pixels)
-            behind = np.array(self.colour, np.uint16) * (255 - pixels[..., 3:].astype(np.uint16))
-            pixels = np.minimum(255, pixels[..., :3] + (behind + 127) // 255).astype(np.uint8)
-        if self.channels == 1:
-            return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-        return pixels
 
     def _to_size(self, pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]
@@ -143,7 +125,7 @@ def mip_levels(images: np.ndarray) -> dict[int, np.ndarray]:
     return levels
 
 
-def _to_8bit(image: np.ndarray, filename: str) -> np.ndarray:
+def to_8bit(image: np.ndarray, filename: str) -> np.ndarray:
     """uint8 or uint16, [H, W] or [H, W, 1..4] -> uint8 [H, W, C]; 16 bit by value / 257, rounded."""
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
         raise DataError(
@@ -157,3 +139,29 @@ def _to_8bit(image: np.ndarray, filename: str) -> np.ndarray:
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return image
+
+
+def to_channels(pixels: np.ndarray, channels: int, background: tuple[int, ...]) -> np.ndarray:
+    """uint8 [H, W, 1..4], straight alpha -> [H, W, channels]; 4 channels come out premultiplied by alpha.
+
+    background: RGB behind transparency, where alpha goes.
+    """
+    if pixels.shape[-1] == channels != 4:
+        return pixels
+    if pixels.shape[-1] <= 2:  # grey to RGB
+        pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], axis=-1)
+    if channels == 4:
+        if pixels.shape[-1] == 4:
+            return premultiply(pixels)
+        return np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
+    if pixels.shape[-1] == 4:
+        pixels = on_background(premultiply(pixels), background)
+    if channels == 1:
+        return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    return pixels
+
+
+def on_background(pixels: np.ndarray, background: tuple[int, ...]) -> np.ndarray:
+    """uint8 [..., 4] premultiplied by alpha, in front of an RGB colour -> [..., 3]."""
+    behind = np.array(background, np.uint16) * (255 - pixels[..., 3:].astype(np.uint16))
+    return np.minimum(255, pixels[..., :3] + (behind + 127) // 255).astype(np.uint8)

@@ -40,3 +40,12 @@ def ganzoo_register_growth_schedules(register: Register) -> None:
     from .growth import FadeSchedule
 
     register("fade", FadeSchedule)
+
+
+@hookimpl
+def ganzoo_register_metrics(register: Register) -> None:
+    from .ms_ssim import MultiScaleSSIM
+    from .swd import SlicedWasserstein
+
+    register("swd", SlicedWasserstein)
+    register("ms-ssim", MultiScaleSSIM)

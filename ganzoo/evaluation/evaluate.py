@@ -1,0 +1,355 @@
+"""From a snapshot, a run or a folder of images to results: what ``ganzoo eval`` does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata as distributions
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ganzoo
+from ganzoo.build import build_component
+from ganzoo.data import open_data, open_dataset
+from ganzoo.errors import DataError
+from ganzoo.evaluation.features import Features
+from ganzoo.evaluation.images import (
+    FileImages,
+    GeneratedImages,
+    Images,
+    Source,
+    TrainingImages,
+    check_comparable,
+    label_vectors,
+)
+from ganzoo.evaluation.metrics import errors_over_parts
+from ganzoo.evaluation.results import Result
+from ganzoo.generation import LoadedGenerator, load_generator
+from ganzoo.interfaces import Extractor, Metric
+from ganzoo.plugins import LoadedPlugins, load_plugins
+from ganzoo.recipe import Component
+from ganzoo.registry import Entry, Registry
+from ganzoo.training.system import choose_device
+from ganzoo.weights import read_metadata
+
+DEFAULT_EXTRACTOR = "inception-v3-compat"
+FEW = 2048  # images: as many as Inception's features have dimensions; with fewer, FID says little
+
+Log = Callable[[str], None]
+
+
+def evaluate(
+    subject: Path | str,
+    data: Path | str | None,
+    metrics: Sequence[str],
+    *,
+    num: int = 50_000,
+    num_real: int | None = None,
+    extractor: str = DEFAULT_EXTRACTOR,
+    weights: Path | str | None = None,
+    allow_download: bool = False,
+    device: str = "auto",
+    resolution: int | None = None,
+    background: str = "white",
+    seed: int = 0,
+    plugins: LoadedPlugins | None = None,
+    log: Log = print,
+    progress: bool = False,
+) -> list[Result]:
+    """Measure ``subject`` (a snapshot, a run folder, or images) against ``data``.
+
+        (fid,) = evaluate("runs/00000-quickstart-faces", None, ["fid"], num=10_000)
+
+    data: real images, None = those that the snapshot was trained on. num: images to generate, or to take at most of a
+    folder. num_real: real images to take at most, None = all. resolution, background: see ``ganzoo.evaluation.images``.
+    seed: of the first generated image. Raises DataError, CheckpointError or RegistryError for what cannot be measured;
+    features that were computed are kept, and the next call goes on from there.
+    """
+    plugins = plugins or load_plugins()
+    entries = [plugins.registry.get("metric", name) for name in dict.fromkeys(metrics)]
+    target = choose_device(device)
+    source, fake, real = open_sets(
+        Path(subject),
+        None if data is None else str(data),
+        plugins,
+        compares=any(getattr(entry.cls, "compares", True) for entry in entries),
+        num=num,
+        num_real=num_real,
+        device=target,
+        resolution=resolution,
+        background=background,
+        seed=seed,
+        log=log,
+    )
+    evaluation = Evaluation(
+        fake=fake,
+        real=real,
+        source=source,
+        extractor=extractor,
+        weights=None if weights is None else str(weights),
+        allow_download=allow_download,
+        device=str(target),
+        background=background,
+        seed=None if source is None else seed,
+        registry=plugins.registry,
+    )
+    results = evaluation.run(entries, log=log, progress=progress)
+    evaluation.forget_fake()
+    return results
+
+
+@dataclass
+class Evaluation:
+    """Sets of images, and how to measure them. source: None if ``fake`` are not generated here."""
+
+    fake: Images
+    real: Images | None
+    source: Source | None
+    registry: Registry
+    extractor: str = DEFAULT_EXTRACTOR
+    weights: str | None = None
+    allow_download: bool = False
+    device: str = "cpu"
+    background: str = "white"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self._extractor: Extractor | None = None
+        self._features: dict[str, list[Features]] = {}
+
+    def run(self, entries: Sequence[Entry], *, log: Log = print, progress: bool = False) -> list[Result]:
+        """Results of every metric. Features of all layers that they need are extracted in one go."""
+        metrics = {entry: self._build(entry) for entry in entries}
+        for entry, metric in metrics.items():
+            self._check(entry, metric)
+        self._warn(metrics.values(), log)
+        layers = {e: self.built_extractor.layer_for(e.name) for e, m in metrics.items() if m.needs == "features"}
+        fakes, reals = self._extract(layers, metrics, log, progress)
+        results: list[Result] = []
+        for entry, metric in metrics.items():
+            layer = layers.get(entry, "")
+            fake: Any = {"features": fakes.get(layer), "images": self.fake, "generator": self.source}[metric.needs]
+            real: Any = None
+            if metric.compares:
+                real = reals[layer] if metric.needs == "features" else self.real
+            values = metric.compute(fake, real)
+            errors = standard_errors(metric, fake, real)
+            results += [self._result(entry, metric, layer, name, float(values[name]), errors) for name in metric.results]
+        return results
+
+    @property
+    def built_extractor(self) -> Extractor:
+        """The extractor, made when it is first needed."""
+        if self._extractor is None:
+            entry = self.registry.get("extractor", self.extractor)
+            self._extractor = build_component(
+                entry, {}, weights=self.weights, device=self.device, allow_download=self.allow_download
+            )
+        return self._extractor
+
+    def forget_fake(self) -> None:
+        """Delete the features of the images under test, which are rarely wanted twice; those of real images stay."""
+        kept = {folder for f in self._features.get("real", []) for folder in f.folders.values()}
+        for features in self._features.get("fake", []):
+            if not kept & set(features.folders.values()):
+                features.forget()
+
+    def _build(self, entry: Entry) -> Metric:
+        return build_component(
+            entry, {}, num=len(self.fake), device=self.device, allow_download=self.allow_download, weights=None
+        )
+
+    def _check(self, entry: Entry, metric: Metric) -> None:
+        if metric.needs == "generator" and self.source is None:
+            raise DataError(f"{self.fake.name}: {entry.name} needs a generator, and these are images; give a snapshot")
+        if metric.compares:
+            if self.real is None:
+                raise DataError(f"{entry.name} compares with real images; say which with --data PATH")
+            check_comparable(self.fake, self.real)
+        for images in (self.fake, self.real if metric.compares else None):
+            if images is not None and len(images) < metric.min_samples:
+                raise DataError(
+                    f"{images.name}: {len(images):,} images are too few for {entry.name}, which says nothing below "
+                    f"{metric.min_samples:,}"
+                )
+
+    def _warn(self, metrics: Iterable[Metric], log: Log) -> None:
+        sets = [self.fake, self.real] if any(metric.compares for metric in metrics) else [self.fake]
+        for images in sets:
+            if images is not None and len(images) < FEW:
+                log(
+                    f"warning: {images.name}: {len(images):,} images. Below {FEW:,} numbers depend more on how many "
+                    "there are than on how good they are; compare only with the same number"
+                )
+
+    def _extract(
+        self, layers: Mapping[Entry, str], metrics: Mapping[Entry, Metric], log: Log, progress: bool
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        wanted = {
+            "real": [layer for entry, layer in layers.items() if metrics[entry].compares],
+            "fake": list(layers.values()),
+        }
+        loaded: dict[str, dict[str, torch.Tensor]] = {"real": {}, "fake": {}}
+        for which, images in (("real", self.real), ("fake", self.fake)):
+            if wanted[which]:
+                assert images is not None
+                features = Features(images, self.built_extractor, self.extractor, wanted[which])
+                self._features.setdefault(which, []).append(features)
+                log(f"{self.extractor}: {len(images):,} images of {images.name}")
+                features.compute(progress=progress)
+                loaded[which] = features.load()
+        return loaded["fake"], loaded["real"]
+
+    def _result(
+        self, entry: Entry, metric: Metric, layer: str, name: str, value: float, errors: Mapping[str, float | None]
+    ) -> Result:
+        if not np.isfinite(value):
+            raise DataError(
+                f"{self.fake.name}: {name} is {value}, so its features or images are no honest numbers; "
+                "are these the right weights?"
+            )
+        real = self.real if metric.compares else None
+        uses_extractor = metric.needs == "features"
+        return Result(
+            name=name,
+            value=value,
+            standard_error=errors.get(name),
+            lower_is_better=metric.results[name],
+            metric=entry.name,
+            settings=settings_of(metric, len(self.fake), 0 if real is None else len(real)),
+            extractor=self.extractor if uses_extractor else "",
+            weights_hash=self.built_extractor.weights_hash if uses_extractor else getattr(metric, "weights_hash", ""),
+            layer=layer,
+            extractor_resize=self.built_extractor.resize if uses_extractor else "",
+            num_fake=len(self.fake),
+            num_real=0 if real is None else len(real),
+            resolution=self.fake.resolution,
+            channels=self.fake.channels,
+            resize=self.fake.resize if real is None else f"{self.fake.resize}; {real.resize}",
+            background=self.background,
+            data="" if real is None else real.name,
+            data_fingerprint="" if real is None else real.fingerprint,
+            subject=self.fake.name,
+            subject_hash=self.fake.fingerprint if self.source is None else self.source.fingerprint,
+            seed=self.seed,
+            versions=self._versions(entry),
+        )
+
+    def _versions(self, entry: Entry) -> dict[str, str]:
+        owners = {entry.owner.dist: entry.owner.version}
+        if self._extractor is not None:
+            owner = self.registry.get("extractor", self.extractor).owner
+            owners[owner.dist] = owner.version
+        for dist in ("torch", "torch-fidelity", "numpy"):
+            try:
+                owners[dist] = distributions.version(dist)
+            except distributions.PackageNotFoundError:
+                continue
+        return {"ganzoo": ganzoo.__version__, **owners}
+
+
+def standard_errors(metric: Metric, fake: Any, real: Any) -> dict[str, float | None]:
+    """Of each result: in the metric's own way (a method ``standard_errors``) or from five disjoint fifths."""
+    own = getattr(metric, "standard_errors", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a fifth may be degenerate where the whole is not
+        if own is not None:
+            return own(fake, real)
+        return errors_over_parts(fake, real, metric.compute, metric.min_samples)
+
+
+def settings_of(metric: Metric, num_fake: int, num_real: int) -> dict[str, Any]:
+    """The metric's public attributes that are plain values, and what ``settings_for`` adds, if it has that."""
+    plain = {key: value for key, value in sorted(vars(metric).items()) if isinstance(value, (int, float, str, bool))}
+    public = {key: value for key, value in plain.items() if not key.startswith("_")}
+    adds = getattr(metric, "settings_for", None)
+    return {**public, **(adds(num_fake, num_real) if adds else {})}
+
+
+def open_sets(
+    subject: Path,
+    data: str | None,
+    plugins: LoadedPlugins,
+    *,
+    compares: bool,
+    num: int,
+    num_real: int | None,
+    device: torch.device,
+    resolution: int | None,
+    background: str,
+    seed: int,
+    log: Log,
+) -> tuple[Source | None, Images, Images | None]:
+    """(generator or None, images under test, real images or None)."""
+    if not is_generator(subject):
+        fake = FileImages(open_dataset(str(subject)), resolution=resolution, background=background, num=num)
+        real = None
+        if compares and data is not None:
+            real = FileImages(open_dataset(data), resolution=resolution, background=background, num=num_real)
+        return None, fake, real
+    generator = load_generator(subject, device=device, plugins=plugins)
+    real, labels = None, None
+    if compares or generator.c_dim:
+        real, labels = _real_images(generator, data, plugins, num_real, resolution, background, log)
+    source = source_of(generator, labels)
+    generated = GeneratedImages(source, num, seed=seed, resolution=resolution, background=background)
+    return source, generated, real if compares else None
+
+
+def is_generator(subject: Path) -> bool:
+    """Whether ``subject`` is a snapshot or a run folder, rather than images."""
+    if subject.is_dir():
+        return (subject / "snapshots").is_dir() or (subject / "recipe.yaml").is_file() or any(
+            subject.glob("snapshot-*.safetensors")
+        )
+    return subject.suffix == ".safetensors"
+
+
+def source_of(generator: LoadedGenerator, labels: torch.Tensor | None) -> Source:
+    """A snapshot's generator, ready to be measured. labels: [M, c_dim] of the data, or None."""
+    digest = read_metadata(generator.path)["sha256"]
+    return Source(
+        name=str(generator.path),
+        generate=generator,
+        z_dim=generator.z_dim,
+        c_dim=generator.c_dim,
+        resolution=generator.growth.resolution,
+        channels=generator.img_channels,
+        fingerprint=digest if labels is None else f"{digest} {_labels_digest(labels)}",
+        labels=labels,
+    )
+
+
+def _real_images(
+    generator: LoadedGenerator,
+    data: str | None,
+    plugins: LoadedPlugins,
+    num: int | None,
+    resolution: int | None,
+    background: str,
+    log: Log,
+) -> tuple[Images, torch.Tensor | None]:
+    """Real images for a generator, and the labels to feed it with."""
+    if data is not None:
+        files = FileImages(open_dataset(data), resolution=resolution, background=background, num=num)
+        return files, label_vectors(files.labels, files.class_names, generator.c_dim, data)
+    config = generator.recipe.data
+    opened = open_data(config, plugins.registry, log=log)
+    labels = opened.labels(np.arange(opened.info.num_images)) if generator.c_dim else None
+    size = resolution or generator.growth.resolution
+    if size > config.img_resolution:
+        raise DataError(f"--resolution {size}: the recipe's data have {config.img_resolution} px; say which with --data")
+    return TrainingImages(opened, size, background=background, num=num), labels
+
+
+def _labels_digest(labels: torch.Tensor) -> str:
+    import hashlib
+
+    return hashlib.sha256(labels.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+__all__ = ["DEFAULT_EXTRACTOR", "Component", "Evaluation", "evaluate", "is_generator", "open_sets", "source_of"]
