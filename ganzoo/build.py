@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ganzoo.errors import GanzooError, RecipeError
-from ganzoo.interfaces import Dataset, Discriminator, Generator, GrowthSchedule, Loss
+from ganzoo.interfaces import Dataset, Discriminator, Extractor, Generator, GrowthSchedule, Loss, Metric
 from ganzoo.recipe import Component, Recipe
 from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Registry, constructor_parameters
@@ -63,6 +63,18 @@ def build_dataset(
 ) -> Dataset:
     """A registered source of images. img_channels: what the recipe asks for, None = as the images are."""
     return _build("dataset", component, registry, img_resolution=img_resolution, img_channels=img_channels)
+
+
+def build_extractor(
+    component: Component, registry: Registry, *, weights: str | None, device: str, allow_download: bool
+) -> Extractor:
+    """A feature extractor. weights: path of a file, None = where its own are kept."""
+    return _build("extractor", component, registry, weights=weights, device=device, allow_download=allow_download)
+
+
+def build_metric(component: Component, registry: Registry, *, num: int, device: str, allow_download: bool) -> Metric:
+    """A metric. num: generated images that it is to look at."""
+    return _build("metric", component, registry, num=num, device=device, allow_download=allow_download)
 
 
 def _build(kind: str, component: Component, registry: Registry, **injected: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -214,12 +214,12 @@ class Metric(ABC):
 
     needs: Literal["features", "images", "generator"] = "features"
     compares: bool = True
-    results: Mapping[str, bool]
+    results: ClassVar[Mapping[str, bool]]
     min_samples: int = 2
 
     @abstractmethod
     def compute(self, fake: Any, real: Any | None) -> dict[str, float]:
-        """The numbers of ``results``. Deterministic: the same sets give the same numbers. real: None unless compares."""
+        """The numbers of ``results``; the same sets give the same numbers. real: None unless ``compares``."""
 
 
 __all__ = [

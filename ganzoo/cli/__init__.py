@@ -15,15 +15,19 @@ import click
 import ganzoo
 from ganzoo.errors import GanzooError
 
-# Command -> what --help says of it. Module and function have the command's name.
+# Command -> what --help says of it. Module and function have the command's name, unless _NAMES has another.
 COMMANDS = {
     "run": "Train a recipe, or go on with a run.",
     "sample": "Make images from a snapshot.",
     "walk": "Make a video of the way between latents.",
+    "eval": "Measure a snapshot or images: FID and its kin.",
+    "compare": "Put two results of eval side by side.",
     "data": "Inspect and pack images.",
     "recipe": "Check, show and document recipes.",
     "plugins": "List the installed plugins.",
+    "doctor": "Check this installation, and say what to do.",
 }
+_NAMES = {"eval": "evaluate"}  # eval is Python's
 
 
 class _LazyGroup(click.Group):
@@ -33,7 +37,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"ganzoo.cli.{cmd_name}"), cmd_name)
+        name = _NAMES.get(cmd_name, cmd_name)
+        return getattr(importlib.import_module(f"ganzoo.cli.{name}"), name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata as distributions
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 import ganzoo
-from ganzoo.build import build_component
+from ganzoo.build import build_extractor, build_metric
 from ganzoo.data import open_data, open_dataset
 from ganzoo.errors import DataError
 from ganzoo.evaluation.features import Features
@@ -32,6 +33,7 @@ from ganzoo.generation import LoadedGenerator, load_generator
 from ganzoo.interfaces import Extractor, Metric
 from ganzoo.plugins import LoadedPlugins, load_plugins
 from ganzoo.recipe import Component
+from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Entry, Registry
 from ganzoo.training.system import choose_device
 from ganzoo.weights import read_metadata
@@ -70,7 +72,8 @@ def evaluate(
     features that were computed are kept, and the next call goes on from there.
     """
     plugins = plugins or load_plugins()
-    entries = [plugins.registry.get("metric", name) for name in dict.fromkeys(metrics)]
+    wanted = [Component(name=name) for name in dict.fromkeys(metrics)]
+    entries = [plugins.registry.get("metric", component.name) for component in wanted]
     target = choose_device(device)
     source, fake, real = open_sets(
         Path(subject),
@@ -97,9 +100,22 @@ def evaluate(
         seed=None if source is None else seed,
         registry=plugins.registry,
     )
-    results = evaluation.run(entries, log=log, progress=progress)
+    results = evaluation.run(wanted, log=log, progress=progress)
     evaluation.forget_fake()
     return results
+
+
+_FeatureTables = dict[tuple[str, str], torch.Tensor]  # ("fake" or "real", layer) -> float32 [N, D]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A metric to compute. layer: of the extractor, empty if it needs no features."""
+
+    entry: Entry
+    metric: Metric
+    layer: str
+    settings: dict[str, Any]
 
 
 @dataclass
@@ -121,33 +137,25 @@ class Evaluation:
         self._extractor: Extractor | None = None
         self._features: dict[str, list[Features]] = {}
 
-    def run(self, entries: Sequence[Entry], *, log: Log = print, progress: bool = False) -> list[Result]:
+    def run(self, components: Sequence[Component], *, log: Log = print, progress: bool = False) -> list[Result]:
         """Results of every metric. Features of all layers that they need are extracted in one go."""
-        metrics = {entry: self._build(entry) for entry in entries}
-        for entry, metric in metrics.items():
-            self._check(entry, metric)
-        self._warn(metrics.values(), log)
-        layers = {e: self.built_extractor.layer_for(e.name) for e, m in metrics.items() if m.needs == "features"}
-        fakes, reals = self._extract(layers, metrics, log, progress)
-        results: list[Result] = []
-        for entry, metric in metrics.items():
-            layer = layers.get(entry, "")
-            fake: Any = {"features": fakes.get(layer), "images": self.fake, "generator": self.source}[metric.needs]
-            real: Any = None
-            if metric.compares:
-                real = reals[layer] if metric.needs == "features" else self.real
-            values = metric.compute(fake, real)
-            errors = standard_errors(metric, fake, real)
-            results += [self._result(entry, metric, layer, name, float(values[name]), errors) for name in metric.results]
-        return results
+        jobs = [self._job(component) for component in components]
+        for job in jobs:
+            self._check(job)
+        self._warn(jobs, log)
+        features = self._extract(jobs, log, progress)
+        return [result for job in jobs for result in self._measure(job, features)]
 
     @property
     def built_extractor(self) -> Extractor:
         """The extractor, made when it is first needed."""
         if self._extractor is None:
-            entry = self.registry.get("extractor", self.extractor)
-            self._extractor = build_component(
-                entry, {}, weights=self.weights, device=self.device, allow_download=self.allow_download
+            self._extractor = build_extractor(
+                Component(name=self.extractor),
+                self.registry,
+                weights=self.weights,
+                device=self.device,
+                allow_download=self.allow_download,
             )
         return self._extractor
 
@@ -158,75 +166,90 @@ class Evaluation:
             if not kept & set(features.folders.values()):
                 features.forget()
 
-    def _build(self, entry: Entry) -> Metric:
-        return build_component(
-            entry, {}, num=len(self.fake), device=self.device, allow_download=self.allow_download, weights=None
+    def _job(self, component: Component) -> _Job:
+        entry = self.registry.get("metric", component.name)
+        metric = build_metric(
+            component, self.registry, num=len(self.fake), device=self.device, allow_download=self.allow_download
         )
+        layer = self.built_extractor.layer_for(entry.name) if metric.needs == "features" else ""
+        settings = args_model(entry).model_validate(component.args).model_dump()
+        return _Job(entry, metric, layer, settings)
 
-    def _check(self, entry: Entry, metric: Metric) -> None:
+    def _check(self, job: _Job) -> None:
+        metric, name = job.metric, job.entry.name
         if metric.needs == "generator" and self.source is None:
-            raise DataError(f"{self.fake.name}: {entry.name} needs a generator, and these are images; give a snapshot")
-        if metric.compares:
-            if self.real is None:
-                raise DataError(f"{entry.name} compares with real images; say which with --data PATH")
+            raise DataError(f"{self.fake.name}: {name} needs a generator, and these are images; give a snapshot")
+        if metric.compares and self.real is None:
+            raise DataError(f"{name} compares with real images; say which with --data PATH")
+        sets = [self.fake, self.real] if metric.compares else [self.fake]
+        if metric.compares and self.real is not None:
             check_comparable(self.fake, self.real)
-        for images in (self.fake, self.real if metric.compares else None):
+        for images in sets:
             if images is not None and len(images) < metric.min_samples:
                 raise DataError(
-                    f"{images.name}: {len(images):,} images are too few for {entry.name}, which says nothing below "
+                    f"{images.name}: {len(images):,} images are too few for {name}, which says nothing below "
                     f"{metric.min_samples:,}"
                 )
 
-    def _warn(self, metrics: Iterable[Metric], log: Log) -> None:
-        sets = [self.fake, self.real] if any(metric.compares for metric in metrics) else [self.fake]
+    def _warn(self, jobs: Sequence[_Job], log: Log) -> None:
+        sets = [self.fake, self.real] if any(job.metric.compares for job in jobs) else [self.fake]
         for images in sets:
             if images is not None and len(images) < FEW:
                 log(
-                    f"warning: {images.name}: {len(images):,} images. Below {FEW:,} numbers depend more on how many "
+                    f"warning: {images.name}: {len(images):,} images. Below {FEW:,} a number depends more on how many "
                     "there are than on how good they are; compare only with the same number"
                 )
 
-    def _extract(
-        self, layers: Mapping[Entry, str], metrics: Mapping[Entry, Metric], log: Log, progress: bool
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def _extract(self, jobs: Sequence[_Job], log: Log, progress: bool) -> _FeatureTables:
+        with_features = [job for job in jobs if job.metric.needs == "features"]
         wanted = {
-            "real": [layer for entry, layer in layers.items() if metrics[entry].compares],
-            "fake": list(layers.values()),
+            "real": (self.real, [job.layer for job in with_features if job.metric.compares]),
+            "fake": (self.fake, [job.layer for job in with_features]),
         }
-        loaded: dict[str, dict[str, torch.Tensor]] = {"real": {}, "fake": {}}
-        for which, images in (("real", self.real), ("fake", self.fake)):
-            if wanted[which]:
-                assert images is not None
-                features = Features(images, self.built_extractor, self.extractor, wanted[which])
-                self._features.setdefault(which, []).append(features)
+        tables: _FeatureTables = {}
+        for which, (images, layers) in wanted.items():
+            if images is not None and layers:
                 log(f"{self.extractor}: {len(images):,} images of {images.name}")
+                features = Features(images, self.built_extractor, self.extractor, layers)
+                self._features.setdefault(which, []).append(features)
                 features.compute(progress=progress)
-                loaded[which] = features.load()
-        return loaded["fake"], loaded["real"]
+                tables |= {(which, layer): table for layer, table in features.load().items()}
+        return tables
 
-    def _result(
-        self, entry: Entry, metric: Metric, layer: str, name: str, value: float, errors: Mapping[str, float | None]
-    ) -> Result:
+    def _measure(self, job: _Job, features: _FeatureTables) -> list[Result]:
+        metric = job.metric
+        fake: Any = {"images": self.fake, "generator": self.source}.get(metric.needs, features.get(("fake", job.layer)))
+        real: Any = None
+        if metric.compares:
+            real = features[("real", job.layer)] if metric.needs == "features" else self.real
+        values = metric.compute(fake, real)
+        errors = standard_errors(metric, fake, real)
+        return [self._result(job, name, float(values[name]), errors.get(name)) for name in metric.results]
+
+    def _result(self, job: _Job, name: str, value: float, error: float | None) -> Result:
         if not np.isfinite(value):
             raise DataError(
-                f"{self.fake.name}: {name} is {value}, so its features or images are no honest numbers; "
-                "are these the right weights?"
+                f"{self.fake.name}: {name} is {value}, so images or features are no honest numbers; are these the "
+                "right weights?"
             )
+        metric = job.metric
         real = self.real if metric.compares else None
-        uses_extractor = metric.needs == "features"
+        num_real = 0 if real is None else len(real)
+        extractor = self.built_extractor if job.layer else None
+        settings_for = getattr(metric, "settings_for", None)
         return Result(
             name=name,
             value=value,
-            standard_error=errors.get(name),
+            standard_error=error,
             lower_is_better=metric.results[name],
-            metric=entry.name,
-            settings=settings_of(metric, len(self.fake), 0 if real is None else len(real)),
-            extractor=self.extractor if uses_extractor else "",
-            weights_hash=self.built_extractor.weights_hash if uses_extractor else getattr(metric, "weights_hash", ""),
-            layer=layer,
-            extractor_resize=self.built_extractor.resize if uses_extractor else "",
+            metric=job.entry.name,
+            settings=job.settings | (settings_for(len(self.fake), num_real) if settings_for else {}),
+            extractor=self.extractor if extractor else "",
+            weights_hash=extractor.weights_hash if extractor else getattr(metric, "weights_hash", ""),
+            layer=job.layer,
+            extractor_resize=extractor.resize if extractor else "",
             num_fake=len(self.fake),
-            num_real=0 if real is None else len(real),
+            num_real=num_real,
             resolution=self.fake.resolution,
             channels=self.fake.channels,
             resize=self.fake.resize if real is None else f"{self.fake.resize}; {real.resize}",
@@ -236,7 +259,7 @@ class Evaluation:
             subject=self.fake.name,
             subject_hash=self.fake.fingerprint if self.source is None else self.source.fingerprint,
             seed=self.seed,
-            versions=self._versions(entry),
+            versions=self._versions(job.entry),
         )
 
     def _versions(self, entry: Entry) -> dict[str, str]:
@@ -260,14 +283,6 @@ def standard_errors(metric: Metric, fake: Any, real: Any) -> dict[str, float | N
         if own is not None:
             return own(fake, real)
         return errors_over_parts(fake, real, metric.compute, metric.min_samples)
-
-
-def settings_of(metric: Metric, num_fake: int, num_real: int) -> dict[str, Any]:
-    """The metric's public attributes that are plain values, and what ``settings_for`` adds, if it has that."""
-    plain = {key: value for key, value in sorted(vars(metric).items()) if isinstance(value, (int, float, str, bool))}
-    public = {key: value for key, value in plain.items() if not key.startswith("_")}
-    adds = getattr(metric, "settings_for", None)
-    return {**public, **(adds(num_fake, num_real) if adds else {})}
 
 
 def open_sets(
@@ -303,8 +318,10 @@ def open_sets(
 def is_generator(subject: Path) -> bool:
     """Whether ``subject`` is a snapshot or a run folder, rather than images."""
     if subject.is_dir():
-        return (subject / "snapshots").is_dir() or (subject / "recipe.yaml").is_file() or any(
-            subject.glob("snapshot-*.safetensors")
+        return (
+            (subject / "snapshots").is_dir()
+            or (subject / "recipe.yaml").is_file()
+            or any(subject.glob("snapshot-*.safetensors"))
         )
     return subject.suffix == ".safetensors"
 
@@ -342,14 +359,11 @@ def _real_images(
     labels = opened.labels(np.arange(opened.info.num_images)) if generator.c_dim else None
     size = resolution or generator.growth.resolution
     if size > config.img_resolution:
-        raise DataError(f"--resolution {size}: the recipe's data have {config.img_resolution} px; say which with --data")
+        raise DataError(
+            f"--resolution {size}: the recipe's data have {config.img_resolution} px; give others with --data"
+        )
     return TrainingImages(opened, size, background=background, num=num), labels
 
 
 def _labels_digest(labels: torch.Tensor) -> str:
-    import hashlib
-
     return hashlib.sha256(labels.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-__all__ = ["DEFAULT_EXTRACTOR", "Component", "Evaluation", "evaluate", "is_generator", "open_sets", "source_of"]

@@ -65,7 +65,9 @@ class WeightsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(self.url, str(self.path), hash_prefix=self.sha256 or None)
         except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{self.url}: cannot be downloaded: {error}. Put it at {self.path} by hand") from error
+            raise CheckpointError(
+                f"{self.url}: cannot be downloaded: {error}. Put it at {self.path} by hand"
+            ) from error
         return self.path
 
 
@@ -145,7 +147,12 @@ class FidelityExtractor(Extractor):
         layers = list(cls.get_provided_features_list())
         try:
             network = cls(self.name, layers, feature_extractor_weights_path=str(path), verbose=False)
-        except (RuntimeError, KeyError, TypeError, AttributeError) as error:  # what load_state_dict and CLIP's reader raise
+        except (
+            RuntimeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # what load_state_dict and CLIP's reader raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"{path}: holds weights of another network than {self.name} ({reason}); right is {self.file.url}"

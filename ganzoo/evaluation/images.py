@@ -208,7 +208,9 @@ class GeneratedImages(Images):
 
     @torch.no_grad()
     def _generate(self, start: int) -> np.ndarray:
-        randoms = [np.random.RandomState(self._seed + i) for i in range(start, min(start + self._block_size, self._num))]
+        randoms = [
+            np.random.RandomState(self._seed + i) for i in range(start, min(start + self._block_size, self._num))
+        ]
         z = torch.from_numpy(np.concatenate([random.randn(1, self._source.z_dim) for random in randoms])).float()
         c = None
         if self._source.labels is not None:
@@ -242,7 +244,9 @@ def check_comparable(fake: Images, real: Images) -> None:
         )
 
 
-def label_vectors(labels: np.ndarray | None, class_names: Sequence[str] | None, c_dim: int, where: str) -> Tensor | None:
+def label_vectors(
+    labels: np.ndarray | None, class_names: Sequence[str] | None, c_dim: int, where: str
+) -> Tensor | None:
     """Labels of a data set for a generator that takes c_dim numbers. Raises DataError if they do not fit it."""
     if c_dim == 0:
         return None
@@ -261,7 +265,9 @@ def rgb(background: str) -> tuple[int, ...]:
     try:
         return ImageColor.getrgb(background)[:3]
     except ValueError as problem:
-        raise DataError(f"background: {background!r} is not a colour; use a name such as white, or #rrggbb") from problem
+        raise DataError(
+            f"background: {background!r} is not a colour; use a name such as white, or #rrggbb"
+        ) from problem
 
 
 def _without_alpha(images: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:

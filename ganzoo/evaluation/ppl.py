@@ -48,9 +48,11 @@ class PerceptualPathLength(Metric):
         self.num, self.epsilon = num, epsilon
         self._device, self._allow_download = device, allow_download
         self._last: np.ndarray | None = None
+        self.weights_hash = ""  # of both files of LPIPS, once they are read
 
     def compute(self, fake: Any, real: None) -> dict[str, float]:
         self._last = self.distances(fake, lpips(self._device, allow_download=self._allow_download))
+        self.weights_hash = "+".join(sha256(file.path) for file in (VGG16_WEIGHTS, LPIPS_WEIGHTS))
         return {"ppl": float(self._last.mean())}
 
     def standard_errors(self, fake: Any, real: None) -> dict[str, float | None]:
@@ -86,8 +88,3 @@ def lpips(device: str, *, allow_download: bool) -> Similarity:
         read_tensors(file.find(allow_download=allow_download))
     network = SampleSimilarityLPIPS("lpips-vgg16", sample_similarity_resize=_RESIZE, sample_similarity_dtype="float32")
     return network.to(device).eval().requires_grad_(False)
-
-
-def lpips_hash() -> str:
-    """SHA-256 of both files of weights, joined by a plus sign."""
-    return "+".join(sha256(file.path) for file in (VGG16_WEIGHTS, LPIPS_WEIGHTS))

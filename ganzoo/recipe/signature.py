@@ -19,6 +19,10 @@ INJECTED = {
     "img_channels": "it comes from the data (data.img_channels)",
     "c_dim": "it comes from the labels of the data (data.labels)",
     "world_size": "it is the number of processes",
+    "num": "it is the number of images to measure",
+    "weights": "it is the path of a file, where one is given",
+    "device": "it is where to compute",
+    "allow_download": "only the command line can allow it",
 }
 
 
