@@ -28,7 +28,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Every check, in order."""
-    yield _python()
+    yield Finding("ok", "python", sys.version.split()[0])
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -40,13 +40,6 @@ def examine() -> Iterator[Finding]:
     yield from _plugins()
     yield from _disk()
     yield _video()
-
-
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 10):
-        return Finding("problem", "python", f"{version}; ganzoo needs 3.10 or later")
-    return Finding("ok", "python", version)
 
 
 def _gpu() -> Finding:
@@ -61,7 +54,7 @@ def _gpu() -> Finding:
         return Finding(
             "warning",
             "GPU",
-            "there is an NVIDIA driver, but this torch has no CUDA; install one that has (pytorch.org)",
+            "there is an NVIDIA driver, but this torch has no CUDA; see pytorch.org",
         )
     return Finding("warning", "GPU", "none that torch can use; training and evaluation run on the CPU, which is slow")
 

@@ -302,12 +302,12 @@ def open_sets(
     """(generator or None, images under test, real images or None)."""
     if not is_generator(subject):
         fake = FileImages(open_dataset(str(subject)), resolution=resolution, background=background, num=num)
-        real = None
-        if compares and data is not None:
-            real = FileImages(open_dataset(data), resolution=resolution, background=background, num=num_real)
-        return None, fake, real
+        if not compares or data is None:
+            return None, fake, None
+        return None, fake, FileImages(open_dataset(data), resolution=resolution, background=background, num=num_real)
     generator = load_generator(subject, device=device, plugins=plugins)
-    real, labels = None, None
+    real: Images | None = None
+    labels = None
     if compares or generator.c_dim:
         real, labels = _real_images(generator, data, plugins, num_real, resolution, background, log)
     source = source_of(generator, labels)

@@ -152,7 +152,7 @@ class FidelityExtractor(Extractor):
             KeyError,
             TypeError,
             AttributeError,
-        ) as error:  # what load_state_dict and CLIP's reader raise
+        ) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"{path}: holds weights of another network than {self.name} ({reason}); right is {self.file.url}"
@@ -198,7 +198,7 @@ class DINOv2(FidelityExtractor):
         if weights is not None or not allow_download:
             raise GanzooError(
                 f"{self.name}: torch.hub fetches both code and weights of this network from the internet "
-                f"({self.file.url}, {self.file.size}); add --allow-download, leave --weights out, or take another extractor"
+                f"({self.file.url}, {self.file.size}); add --allow-download and no --weights"
             )
         return self.file.find(allow_download=True)
 
@@ -225,7 +225,7 @@ def extractor_classes() -> dict[str, type[FidelityExtractor]]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth file. Raises CheckpointError if there is anything else in it, which is then not executed."""
+    """The tensors of a .pth file. Raises CheckpointError for anything else, which is never executed."""
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -109,7 +109,7 @@ class FileImages(Images):
         image, filename = self._dataset.image(index), self._dataset.filename(index)
         if self.channels == 1 and image.ndim == 3 and image.shape[2] >= 3:
             raise DataError(
-                f"{filename}: is in colour, and {self._dataset.filename(0)} and others are grey; measure them apart, or "
+                f"{filename}: is in colour, and {self._dataset.filename(0)} and others are grey; measure them apart or "
                 "convert all to one kind with `ganzoo data pack`"
             )
         if self._fit is not None:
@@ -265,9 +265,7 @@ def rgb(background: str) -> tuple[int, ...]:
     try:
         return ImageColor.getrgb(background)[:3]
     except ValueError as problem:
-        raise DataError(
-            f"background: {background!r} is not a colour; use a name such as white, or #rrggbb"
-        ) from problem
+        raise DataError(f"background: {background!r} is no colour; use a name such as white, or #rrggbb") from problem
 
 
 def _without_alpha(images: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ with five times the variance of the whole's. Where five more values would be slo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ _MEMORY_LIMIT = 10_000  # images; above, torch-fidelity's distances between all 
 
 
 class FrechetInceptionDistance(Metric):
-    """Fréchet distance of Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500). Biased: more images, less."""
+    """Fréchet distance of Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500); biased by the number of images."""
 
-    results = {"fid": True}
+    results: ClassVar = {"fid": True}
     min_samples = 100
 
-    def compute(self, fake: Tensor, real: Tensor) -> dict[str, float]:
+    def compute(self, fake: Tensor, real: Any) -> dict[str, float]:
         torch_fidelity()
         from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
@@ -45,7 +45,7 @@ class KernelInceptionDistance(Metric):
     Unbiased, so it may come out slightly negative.
     """
 
-    results = {"kid": True}
+    results: ClassVar = {"kid": True}
     min_samples = 10
 
     def __init__(
@@ -56,7 +56,7 @@ class KernelInceptionDistance(Metric):
     ) -> None:
         self.subsets, self.subset_size = subsets, subset_size
 
-    def compute(self, fake: Tensor, real: Tensor) -> dict[str, float]:
+    def compute(self, fake: Tensor, real: Any) -> dict[str, float]:
         return self._compute(fake, real, self.subsets)
 
     def standard_errors(self, fake: Tensor, real: Tensor) -> dict[str, float | None]:
@@ -78,7 +78,7 @@ class KernelInceptionDistance(Metric):
 class InceptionScore(Metric):
     """How sure and how varied a classifier's guesses are (Salimans et al. 2016, arXiv:1606.03498). No real images."""
 
-    results = {"isc": False}
+    results: ClassVar = {"isc": False}
     compares = False
     min_samples = 10
 
@@ -98,13 +98,13 @@ class PrecisionRecall(Metric):
     arXiv:1904.06991. Near: within the distance of an image of the other set to its k-th neighbour there.
     """
 
-    results = {"precision": False, "recall": False, "f_score": False}
+    results: ClassVar = {"precision": False, "recall": False, "f_score": False}
     min_samples = 10
 
     def __init__(self, *, neighborhood: Annotated[int, Field(ge=1, description="k")] = 3) -> None:
         self.neighborhood = neighborhood
 
-    def compute(self, fake: Tensor, real: Tensor) -> dict[str, float]:
+    def compute(self, fake: Tensor, real: Any) -> dict[str, float]:
         torch_fidelity()
         from torch_fidelity.metric_prc import prc_features_to_metric
 

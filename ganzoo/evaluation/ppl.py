@@ -8,7 +8,7 @@ paper's code does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class PerceptualPathLength(Metric):
 
     needs = "generator"
     compares = False
-    results = {"ppl": True}
+    results: ClassVar = {"ppl": True}
     min_samples = 100
 
     def __init__(
