@@ -209,17 +209,22 @@ class Metric(ABC):
 
     needs: what ``compute`` gets: 'features' (float32 [N, D] of an Extractor's layer), 'images' (an ImageSet) or
     'generator' (a callable generator, see ganzoo.load_generator). compares: whether real images are wanted too.
-    results: name of each number -> whether lower is better. min_samples: fewer give no meaningful number.
+    results: name of each number -> whether lower is better; the first is the one to go by. min_samples: fewer images
+    give no meaningful number. max_samples: more are not used (None = no limit).
     """
 
     needs: Literal["features", "images", "generator"] = "features"
     compares: bool = True
     results: ClassVar[Mapping[str, bool]]
     min_samples: int = 2
+    max_samples: int | None = None
 
     @abstractmethod
     def compute(self, fake: Any, real: Any | None) -> dict[str, float]:
-        """The numbers of ``results``; the same sets give the same numbers. real: None unless ``compares``."""
+        """The numbers of ``results``, or those of them that exist for images of this size (SWD has one a scale).
+
+        The same sets give the same numbers. real: None unless ``compares``.
+        """
 
 
 __all__ = [

@@ -10,19 +10,20 @@ from torch import Tensor
 
 from ganzoo import ImageSet
 
-_PIXELS_AT_ONCE = 2**22  # of all channels: 16 MB as float32, times the few copies that filters make
+_NUMBERS_AT_ONCE = 2**22  # 16 MB as float32, times the few copies that filters make
 _IMAGES_AT_ONCE = 256
 
 
-def read_chunks(images: ImageSet, indices: np.ndarray, *, overlap: int = 0) -> Iterator[Tensor]:
-    """The images at ``indices``, in order, as float32 [n, C, R, R] in [0, 255]; n is what suits the memory.
+def read_chunks(images: ImageSet, indices: np.ndarray) -> Iterator[Tensor]:
+    """The images at ``indices``, in order, as float32 [n, C, R, R] in [0, 255]; n is what suits the memory."""
+    step = images_at_once(images.read(indices[:1].tolist()).size)
+    for start in range(0, len(indices), step):
+        yield torch.from_numpy(images.read(indices[start : start + step].tolist())).float()
 
-    overlap: how many images each chunk repeats of the one before.
-    """
-    size = images.read(indices[:1].tolist()).size
-    step = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // size) - overlap)
-    for start in range(0, len(indices) - overlap, step):
-        yield torch.from_numpy(images.read(indices[start : start + step + overlap].tolist())).float()
+
+def images_at_once(size: int) -> int:
+    """How many images of ``size`` numbers to work on together."""
+    return max(1, min(_IMAGES_AT_ONCE, _NUMBERS_AT_ONCE // size))
 
 
 def image_shape(images: ImageSet) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ganzoo import ImageSet, Metric
 
-from .image_sets import filter_separable, read_chunks
+from .image_sets import filter_separable, images_at_once
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # by scale, finest first (Wang et al. 2003)
 SMALLEST = 8
@@ -21,6 +22,7 @@ SMALLEST = 8
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _SEED = 0
+_HELD_BYTES = 2**29  # 10,000 RGB images of 128 px
 
 
 class MultiScaleSSIM(Metric):
@@ -38,17 +40,21 @@ class MultiScaleSSIM(Metric):
 
     needs = "images"
     compares = False
-    results = {"ms-ssim": True}  # noqa: RUF012
+    results: ClassVar = {"ms-ssim": True}
 
     def __init__(
         self, *, num_pairs: Annotated[int, Field(ge=1, description="pairs at most; the paper's number")] = 10_000
     ) -> None:
-        self.max_samples = num_pairs + 1
+        self.max_samples: int = num_pairs + 1
 
     def compute(self, fake: ImageSet, real: ImageSet | None) -> dict[str, float]:
         order = np.random.RandomState(_SEED).permutation(len(fake))[: self.max_samples]
-        similarities = [_of_neighbours(chunk) for chunk in read_chunks(fake, order, overlap=1)]
+        similarities = [_of_neighbours(chunk) for chunk in _chunks_of_path(fake, order)]
         return {"ms-ssim": float(torch.cat(similarities).mean(dtype=torch.float64))}
+
+    def settings_for(self, num_fake: int, num_real: int) -> dict[str, int]:
+        """What the record should say beyond the arguments."""
+        return {"num_pairs": min(num_fake, self.max_samples) - 1}
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -59,6 +65,22 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 def num_scales(resolution: int) -> int:
     """How many of the five scales images of that size have."""
     return min(len(WEIGHTS), max(1, (resolution // SMALLEST).bit_length()))
+
+
+def _chunks_of_path(images: ImageSet, order: np.ndarray) -> Iterator[Tensor]:
+    """The images in that order, float32 [n, C, R, R], each chunk beginning with the last image of the one before.
+
+    They are read in ascending order, as many as can be held: a generator works in batches, and jumping about in it
+    would run a whole batch for every image.
+    """
+    size = images.read(order[:1].tolist()).size
+    held, step = max(2, _HELD_BYTES // size), images_at_once(size)
+    for first in range(0, len(order) - 1, held - 1):
+        part = order[first : first + held]
+        ranks = part.argsort().argsort()
+        pixels = torch.from_numpy(images.read(np.sort(part).tolist()))
+        for start in range(0, len(part) - 1, step):
+            yield pixels[ranks[start : start + step + 1]].float()
 
 
 def _of_neighbours(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance between the patches of two sets of images, scale by scale (Karras et al. 2018, section 5).
+"""Sliced Wasserstein distance between patches of two sets of images, scale by scale (Karras et al. 2018, section 5).
 
 Each level of a Laplacian pyramid is a band of spatial frequencies: a distance at 16 px speaks of large shapes, one at
 the final resolution of pixel-level detail, and noise or sharpness shows there first.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -24,11 +24,11 @@ from .image_sets import filter_separable, image_shape, read_chunks
 PATCH_SIZE = 7
 PATCHES_PER_IMAGE = 128
 DIRECTIONS = 4 * 128  # the paper's four rounds of 128: the mean of their means is the mean over all
-COARSEST = 16
-FINEST = 1024
+RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
 
 _SEED = 0
 _BINOMIAL = [weight / 16 for weight in (1, 4, 6, 4, 1)]
+_PATCH_BYTES = 2**33
 _PROJECTIONS_AT_ONCE = 2**24  # numbers a set: 64 MB
 
 
@@ -41,52 +41,50 @@ class SlicedWasserstein(Metric):
     directions are drawn once, the same for both sets: identical sets are at distance 0. Unrelated samples of one
     distribution are not: SWD falls with the number of patches, so compare values for equal numbers of images only.
 
-    The larger set is thinned evenly to the size of the smaller, and both to ``max_samples``. 75 kB of memory a level
-    and image pair of sets (RGB); levels that exceed ``memory_gib`` together are computed one after the other, and the
-    images read again for each. Raises DataError for images that differ in shape or are not 16, 32, ..., 1024 px.
+    The larger set is thinned evenly to the size of the smaller, and both to ``max_samples``. Memory: 2.3 GiB a level
+    for the paper's number of RGB images; levels that together take more than 8 GiB are computed in turn, and the images
+    read again. Raises DataError for sets that differ in shape, and for images that are not 16, 32, ..., 1024 px.
     """
 
     needs = "images"
-    results = {"swd": True} | {f"swd_{COARSEST << i}": True for i in range((FINEST // COARSEST).bit_length())}  # noqa: RUF012
-    min_samples = 1
+    results: ClassVar = dict.fromkeys(["swd", *(f"swd_{resolution}" for resolution in RESOLUTIONS)], True)
 
     def __init__(
         self,
         *,
-        max_samples: Annotated[int, Field(ge=1, description="images of each set at most; the paper's number")] = 16384,
-        memory_gib: Annotated[float, Field(gt=0, description="patches to hold at once, at least one level")] = 8.0,
+        max_samples: Annotated[int, Field(ge=2, description="images of each set at most; the paper's number")] = 16384,
     ) -> None:
-        self.max_samples = max_samples
-        self.memory_gib = memory_gib
+        self.max_samples: int = max_samples
 
     def compute(self, fake: ImageSet, real: ImageSet | None) -> dict[str, float]:
         assert real is not None  # compares is true
         channels, resolution = _common_shape(fake, real)
-        num_images = min(len(fake), len(real), self.max_samples)
+        num_images = self._num_images(len(fake), len(real))
+        levels = [level for level in RESOLUTIONS if level <= resolution]
         bytes_per_level = 2 * num_images * PATCHES_PER_IMAGE * channels * PATCH_SIZE**2 * 4
-        levels_at_once = max(1, int(self.memory_gib * 2**30 // bytes_per_level))
-        levels = pyramid_levels(resolution)
+        levels_at_once = max(1, _PATCH_BYTES // bytes_per_level)
         values: dict[int, float] = {}
         for start in range(0, len(levels), levels_at_once):
             some = levels[start : start + levels_at_once]
             fake_patches, real_patches = (extract_patches(images, num_images, some) for images in (fake, real))
             for level in some:
-                distance = sliced_wasserstein(fake_patches.pop(level), real_patches.pop(level))
-                values[level] = 1000 * distance
-        return {"swd": sum(values.values()) / len(values)} | {f"swd_{r}": values[r] for r in sorted(values)}
+                values[level] = 1000 * sliced_wasserstein(fake_patches.pop(level), real_patches.pop(level))
+        return {"swd": sum(values.values()) / len(values)} | {f"swd_{r}": values[r] for r in levels}
 
+    def settings_for(self, num_fake: int, num_real: int) -> dict[str, int]:
+        """What the record should say beyond the arguments."""
+        return {"num_images": self._num_images(num_fake, num_real)}
 
-def pyramid_levels(resolution: int) -> list[int]:
-    """Resolutions of the pyramid's levels, finest first."""
-    return [resolution >> i for i in range((resolution // COARSEST).bit_length())]
+    def _num_images(self, num_fake: int, num_real: int) -> int:
+        return min(num_fake, num_real, self.max_samples)
 
 
 def laplacian_pyramid(images: Tensor) -> Iterator[Tensor]:
-    """Images [N, C, R, R] -> what each level adds to the next coarser one, finest first, down to the 16 px image itself.
+    """Images [N, C, R, R] -> what each level adds to the next coarser image, finest first, and the 16 px image itself.
 
-    ``expand(coarser) + level``, level by level upwards, gives the images back.
+    ``expand(image) + level``, from the 16 px image upwards, gives the images back.
     """
-    while images.shape[-1] > COARSEST:
+    while images.shape[-1] > RESOLUTIONS[0]:
         smaller = _blur(images)[..., ::2, ::2]
         yield images - expand(smaller)
         images = smaller
@@ -108,8 +106,9 @@ def _blur(images: Tensor) -> Tensor:
 def extract_patches(images: ImageSet, num_images: int, levels: list[int]) -> dict[int, Tensor]:
     """Patches of ``num_images`` images, evenly spaced in the set: float32 [num_images * 128, C, 49] for each level."""
     channels, _ = image_shape(images)
-    places = {level: _random(level).randint((level - PATCH_SIZE + 1) ** 2, size=(num_images, 128)) for level in levels}
-    patches = {level: torch.empty(num_images, PATCHES_PER_IMAGE, channels, PATCH_SIZE**2) for level in levels}
+    shape = num_images, PATCHES_PER_IMAGE
+    places = {level: _random(level).randint((level - PATCH_SIZE + 1) ** 2, size=shape) for level in levels}
+    patches = {level: torch.empty(*shape, channels, PATCH_SIZE**2) for level in levels}
     start = 0
     for chunk in read_chunks(images, np.arange(num_images) * len(images) // num_images):
         rows = slice(start, start := start + len(chunk))
@@ -164,10 +163,9 @@ def _common_shape(fake: ImageSet, real: ImageSet) -> tuple[int, int]:
             f"swd: the images to judge are {resolution} px with {channels} channels, the real ones {real_resolution} "
             f"px with {real_channels}: bring both to one size and colour"
         )
-    possible = [COARSEST << i for i in range((FINEST // COARSEST).bit_length())]
-    if resolution not in possible:
+    if resolution not in RESOLUTIONS:
         raise DataError(
-            f"swd: the images are {resolution} px, and its pyramid needs one of {', '.join(map(str, possible))} px: "
+            f"swd: the images are {resolution} px, and its pyramid needs one of {', '.join(map(str, RESOLUTIONS))} px: "
             "resize both sets"
         )
     return channels, resolution
