@@ -18,6 +18,7 @@ fixed seed, and leave torch's random state as it was.
 from __future__ import annotations
 
 from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator
 from ganzoo.testing.plugins import check_component, registered
@@ -27,8 +28,10 @@ __all__ = [
     "check_component",
     "check_dataset",
     "check_discriminator",
+    "check_extractor",
     "check_generator",
     "check_growth_schedule",
     "check_loss",
+    "check_metric",
     "registered",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator
 from ganzoo.testing.schedules import check_growth_schedule
@@ -18,6 +19,8 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "loss": check_loss,
     "growth": check_growth_schedule,
     "dataset": check_dataset,
+    "extractor": check_extractor,
+    "metric": check_metric,
 }
 
 
