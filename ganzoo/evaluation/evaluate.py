@@ -25,6 +25,7 @@ from ganzoo.evaluation.images import (
     Source,
     TrainingImages,
     check_comparable,
+    check_labels,
     label_vectors,
 )
 from ganzoo.evaluation.metrics import errors_over_parts
@@ -356,7 +357,10 @@ def _real_images(
         return files, label_vectors(files.labels, files.class_names, generator.c_dim, data)
     config = generator.recipe.data
     opened = open_data(config, plugins.registry, log=log)
-    labels = opened.labels(np.arange(opened.info.num_images)) if generator.c_dim else None
+    labels = None
+    if generator.c_dim:
+        check_labels(opened.info.c_dim, generator.c_dim, opened.info.name)
+        labels = opened.labels(np.arange(opened.info.num_images))
     size = resolution or generator.growth.resolution
     if size > config.img_resolution:
         raise DataError(

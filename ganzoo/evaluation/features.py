@@ -19,7 +19,7 @@ from torch import Tensor
 from ganzoo.data.ahead import available_cpus, map_ahead
 from ganzoo.data.cache import cache_root
 from ganzoo.data.packing import progress_bar
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, DataError
 from ganzoo.evaluation.images import Images
 from ganzoo.interfaces import Extractor
 from ganzoo.weights import load_weights, save_weights
@@ -57,6 +57,7 @@ class Features:
             pictures = map_ahead(self.images.read, batches, workers=workers)
             for batch, pixels in zip(batches, pictures, strict=True):
                 for layer, values in self._extract(to_rgb(pixels)).items():
+                    self._check_finite(layer, values)
                     found[layer].append(values)
                 if batch[-1] + 1 == min((batch[-1] // CHUNK + 1) * CHUNK, len(self.images)):
                     self._save(batch[-1] // CHUNK * CHUNK, found)
@@ -87,6 +88,12 @@ class Features:
                 raise
         halves = [self._extract(half) for half in images.tensor_split(2)]
         return {layer: torch.cat([half[layer] for half in halves]) for layer in self.layers}
+
+    def _check_finite(self, layer: str, values: Tensor) -> None:
+        if not bool(values.isfinite().all()):
+            raise DataError(
+                f"{self.images.name}: features of layer {layer} are not finite. Are these the right weights?"
+            )
 
     def _batches(self, start: int) -> list[np.ndarray]:
         size = 32
@@ -123,7 +130,7 @@ class Features:
 
 def to_rgb(pixels: np.ndarray) -> Tensor:
     """uint8 [n, 1 or 3, R, R] -> [n, 3, R, R]; grey is repeated, as every extractor wants colour."""
-    return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 3, *pixels.shape[2:]))))
+    return torch.from_numpy(pixels.repeat(3 // pixels.shape[1], axis=1))
 
 
 def _folder(images: Images, name: str, weights_hash: str, layer: str, device: str) -> Path:

@@ -153,9 +153,9 @@ class FidelityExtractor(Extractor):
             TypeError,
             AttributeError,
         ) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
-                f"{path}: holds weights of another network than {self.name} ({reason}); right is {self.file.url}"
+                f"{path}: holds weights of another network than {self.name} ({_first_line(error)}); "
+                f"right is {self.file.url}"
             ) from error
         return network.eval().requires_grad_(False)
 
@@ -232,8 +232,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: refused, because it holds more than tensors, or is no file of torch: loading it could run code"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged, or no file of weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of damaged files, torch's reader raises nearly anything
+        raise CheckpointError(f"{path}: damaged, or no file of weights: {_first_line(error)}") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise CheckpointError(f"{path}: holds no table of named tensors, so it is no file of weights")
     return tensors
@@ -246,3 +246,7 @@ def sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -244,20 +244,23 @@ def check_comparable(fake: Images, real: Images) -> None:
         )
 
 
-def label_vectors(
-    labels: np.ndarray | None, class_names: Sequence[str] | None, c_dim: int, where: str
-) -> Tensor | None:
-    """Labels of a data set for a generator that takes c_dim numbers. Raises DataError if they do not fit it."""
+def label_vectors(labels: np.ndarray | None, class_names: Sequence[str] | None, c_dim: int, name: str) -> Tensor | None:
+    """Labels of the data set ``name`` for a generator that takes c_dim numbers. Raises DataError if they do not fit it."""
     if c_dim == 0:
         return None
-    found = 0 if labels is None else label_size(labels, class_names)
-    if labels is None or found != c_dim:
+    check_labels(0 if labels is None else label_size(labels, class_names), c_dim, name)
+    assert labels is not None
+    return to_vectors(labels, c_dim)
+
+
+def check_labels(found: int, c_dim: int, name: str) -> None:
+    """Raise DataError unless the labels of the data set ``name``, of size ``found``, are of size ``c_dim``."""
+    if found != c_dim:
         raise DataError(
-            f"{where}: the generator wants labels of size {c_dim}, drawn as they are distributed in its data, and here "
-            + (f"they have size {found}" if labels is not None else "are none")
+            f"{name}: the generator wants labels of size {c_dim}, drawn as they are distributed in its data, and here "
+            + (f"they have size {found}" if found else "are none")
             + "; give the labelled images that it was trained on"
         )
-    return to_vectors(labels, c_dim)
 
 
 def rgb(background: str) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ _MEMORY_LIMIT = 10_000  # images; above, torch-fidelity's distances between all 
 
 
 class FrechetInceptionDistance(Metric):
-    """Fréchet distance of Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500). Falls with more images."""
+    """Fréchet distance of Gaussians fitted to features (Heusel et al. 2017, arXiv:1706.08500). Biased by few images."""
 
     results: ClassVar = {"fid": True}
     min_samples = 100

@@ -24,7 +24,7 @@ def check_extractor(
     weights: str | None = None,
     resolutions: Sequence[int] = (32, 48),
 ) -> None:
-    """Check an Extractor class. weights: a file, if it takes one; resolutions: of images to try. Raises AssertionError."""
+    """Check an Extractor class on images of ``resolutions``. weights: a file, if any. Raises AssertionError."""
     contract = Contract(cls, Extractor)
     extractor = contract.construct(args, weights=weights, device="cpu", allow_download=False)
     layers = list(getattr(extractor, "layers", []))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ class MeanBrightness(ganzoo.Metric):
     """Looks at images: how bright they are against real ones."""
 
     needs = "images"
-    results = {"brightness": True}
+    results: ClassVar = {"brightness": True}
 
     def compute(self, fake, real):
         means = [images.read(range(len(images))).mean() for images in (fake, real)]
@@ -126,7 +128,7 @@ def make_folder(tmp_path):
 
 @pytest.fixture
 def make_snapshot(tmp_path):
-    """A snapshot of the linear generator, as training writes it. Faces have 8 classes."""
+    """A snapshot of the linear generator, as training writes it. Faces have 7 classes."""
 
     def make(*, c_dim=0, img_channels=3, broken=False):
         torch.manual_seed(0)
@@ -160,3 +162,9 @@ def make_source():
         return Source("made here", generate or linear, 4, c_dim, 8, channels, "f00d", labels)
 
     return make
+
+
+@pytest.fixture
+def needs_torch_fidelity():
+    if find_spec("torch_fidelity") is None:
+        pytest.skip("needs torch-fidelity: pip install 'ganzoo[eval]'")

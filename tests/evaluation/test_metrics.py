@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from ganzoo.evaluation.ppl import PerceptualPathLength
 from ganzoo.evaluation.small import SmallExtractor
 from ganzoo.testing import check_extractor, check_metric
 
-pytestmark = pytest.mark.skipif(find_spec("torch_fidelity") is None, reason="needs ganzoo[eval]")
+pytestmark = pytest.mark.usefixtures("needs_torch_fidelity")
 
 
 def gaussians(n, dims=6, *, mean=0.0, scale=1.0, seed=0):
