@@ -52,9 +52,9 @@ def run(tmp_path_factory) -> Run:
             path.write_text(code, encoding="utf-8")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(folder / "site"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")])),
         "GANZOO_CACHE": str(folder / "cache"),
-        "GANZOO_LOAD_PLUGINS": "lsgan,progan",
+        "GANZOO_LOAD_PLUGINS": "lsgan,colours,progan",
         "OMP_NUM_THREADS": "1",
     }
 
@@ -65,17 +65,19 @@ def run(tmp_path_factory) -> Run:
         return done.stdout
 
     pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
-    run(*pip, "--no-build-isolation", "--target", "site", "./ganzoo-lsgan")
+    run(*pip, "--no-build-isolation", "--target", "site", "./ganzoo-lsgan", "./ganzoo-colours")
     return run
 
 
-def test_plugin_is_listed(run):
+def test_plugins_are_listed(run):
     listed = run("-m", "ganzoo", "plugins")
+    assert re.search(r"ganzoo-colours 0\.1\.0 +\(colours\)\n +extractor +colour-histogram\n +metric +mean-dist", listed)
     assert re.search(r"ganzoo-lsgan 0\.1\.0 +\(lsgan\)\n +loss +lsgan\n +growth +linear-decay", listed)
 
 
-def test_plugin_passes_its_own_tests(run):
-    assert "3 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "ganzoo-lsgan/tests")
+@pytest.mark.parametrize("plugin", ["ganzoo-lsgan", "ganzoo-colours"])
+def test_plugin_passes_its_own_tests(run, plugin):
+    assert "3 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", f"{plugin}/tests")
 
 
 def test_plugin_trains_and_core_is_untouched(run):
@@ -88,6 +90,8 @@ def test_plugin_trains_and_core_is_untouched(run):
     assert "done: kimg 0.128" in output
     images = ("-m", "ganzoo", "sample", "runs/00000-lsgan_faces-faces", "--seeds", "0", "--device", "cpu")
     assert "1 of 16 x 16 px" in run(*images)
+    metric = ("--metric", "mean-distance", "--extractor", "colour-histogram", "--num", "50", "--device", "cpu")
+    assert re.match(r"mean_distance +0\.\d+ ± ", run("-m", "ganzoo", "eval", "runs/00000-lsgan_faces-faces", *metric))
     assert _contents(ROOT / "ganzoo") == before
 
 

@@ -245,7 +245,7 @@ def check_comparable(fake: Images, real: Images) -> None:
 
 
 def label_vectors(labels: np.ndarray | None, class_names: Sequence[str] | None, c_dim: int, name: str) -> Tensor | None:
-    """Labels of the data set ``name`` for a generator that takes c_dim numbers. Raises DataError if they do not fit it."""
+    """Labels of the data set ``name`` for a generator that takes c_dim numbers. Raises DataError if they do not fit."""
     if c_dim == 0:
         return None
     check_labels(0 if labels is None else label_size(labels, class_names), c_dim, name)
