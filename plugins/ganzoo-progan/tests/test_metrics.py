@@ -396,8 +396,8 @@ def test_swd_orders_spoilt_images(cifar):
     blur = swd(blurred(other), real)
     collapsed = swd(np.repeat(other[:1], 50, axis=0), real)
     assert 0 < floor["swd"] < blur["swd"] < collapsed["swd"]
-    assert blur["swd_32"] > 3 * floor["swd_32"]  # blur is a loss of fine detail
-    assert collapsed["swd_16"] > 3 * floor["swd_16"]  # collapse shows at every scale
+    assert blur["swd_32"] > 2 * floor["swd_32"]  # blur is a loss of fine detail
+    assert collapsed["swd_16"] > 2 * floor["swd_16"]  # collapse shows at every scale
 
 
 def test_noise_floor_falls_with_the_number_of_images(cifar):
