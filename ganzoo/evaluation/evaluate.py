@@ -19,6 +19,7 @@ from ganzoo.data import open_data, open_dataset
 from ganzoo.errors import DataError
 from ganzoo.evaluation.features import Features
 from ganzoo.evaluation.images import (
+    Chosen,
     FileImages,
     GeneratedImages,
     Images,
@@ -111,11 +112,12 @@ _FeatureTables = dict[tuple[str, str], torch.Tensor]  # ("fake" or "real", layer
 
 @dataclass(frozen=True)
 class _Job:
-    """A metric to compute. layer: of the extractor, empty if it needs no features."""
+    """A metric to compute. layer: of the extractor, empty if it needs no features. images: those under test."""
 
     entry: Entry
     metric: Metric
     layer: str
+    images: Images
     settings: dict[str, Any]
 
 
@@ -174,7 +176,10 @@ class Evaluation:
         )
         layer = self.built_extractor.layer_for(entry.name) if metric.needs == "features" else ""
         settings = args_model(entry).model_validate(component.args).model_dump()
-        return _Job(entry, metric, layer, settings)
+        images = self.fake
+        if self.source is not None and metric.max_samples is not None and metric.max_samples < len(images):
+            images = Chosen(images, np.arange(metric.max_samples))
+        return _Job(entry, metric, layer, images, settings)
 
     def _check(self, job: _Job) -> None:
         metric, name = job.metric, job.entry.name
@@ -219,13 +224,17 @@ class Evaluation:
 
     def _measure(self, job: _Job, features: _FeatureTables) -> list[Result]:
         metric = job.metric
-        fake: Any = {"images": self.fake, "generator": self.source}.get(metric.needs, features.get(("fake", job.layer)))
+        fake: Any = features.get(("fake", job.layer))
+        if metric.needs != "features":
+            fake = job.images if metric.needs == "images" else self.source
         real: Any = None
         if metric.compares:
             real = features[("real", job.layer)] if metric.needs == "features" else self.real
         values = metric.compute(fake, real)
         errors = standard_errors(metric, fake, real)
-        return [self._result(job, name, float(values[name]), errors.get(name)) for name in metric.results]
+        return [
+            self._result(job, name, float(values[name]), errors.get(name)) for name in metric.results if name in values
+        ]
 
     def _result(self, job: _Job, name: str, value: float, error: float | None) -> Result:
         if not np.isfinite(value):
@@ -235,7 +244,7 @@ class Evaluation:
             )
         metric = job.metric
         real = self.real if metric.compares else None
-        num_real = 0 if real is None else len(real)
+        num_fake, num_real = len(job.images), 0 if real is None else len(real)
         extractor = self.built_extractor if job.layer else None
         settings_for = getattr(metric, "settings_for", None)
         return Result(
@@ -244,12 +253,12 @@ class Evaluation:
             standard_error=error,
             lower_is_better=metric.results[name],
             metric=job.entry.name,
-            settings=job.settings | (settings_for(len(self.fake), num_real) if settings_for else {}),
+            settings=job.settings | (settings_for(num_fake, num_real) if settings_for else {}),
             extractor=self.extractor if extractor else "",
             weights_hash=extractor.weights_hash if extractor else getattr(metric, "weights_hash", ""),
             layer=job.layer,
             extractor_resize=extractor.resize if extractor else "",
-            num_fake=len(self.fake),
+            num_fake=num_fake,
             num_real=num_real,
             resolution=self.fake.resolution,
             channels=self.fake.channels,

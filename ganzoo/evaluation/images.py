@@ -33,7 +33,8 @@ class Images(ABC):
     """An ImageSet that knows what it is.
 
     name: for messages. resolution, channels: of every image. resize: what was done to bring images to size, in words.
-    fingerprint: changes when any pixel does. decodes: whether reading is work that threads can share.
+    fingerprint: changes when any pixel does. decodes: whether reading is work that threads can
+    share. shuffled: whether neighbours are no more alike than others.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Images(ABC):
     fingerprint: str
     resize: str = "none"
     decodes: bool = False
+    shuffled: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -57,7 +59,7 @@ class Chosen(Images):
     def __init__(self, images: Images, indices: np.ndarray) -> None:
         self._images, self._indices = images, indices
         self.name, self.resolution, self.channels = images.name, images.resolution, images.channels
-        self.resize, self.decodes = images.resize, images.decodes
+        self.resize, self.decodes, self.shuffled = images.resize, images.decodes, images.shuffled
         self.fingerprint = _digest(images.fingerprint, indices.astype(np.int64).tobytes().hex())
 
     def __len__(self) -> int:
@@ -176,6 +178,8 @@ class GeneratedImages(Images):
     With labels, each seed also draws the label of a random image of the data. An image depends on its seed alone and
     not on how many are asked for at a time: generation works in blocks that begin at fixed indices.
     """
+
+    shuffled = True
 
     def __init__(
         self, source: Source, num: int, *, seed: int = 0, resolution: int | None = None, background: str = "white"

@@ -49,8 +49,8 @@ def _check_features(contract: Contract, extractor: Extractor, layers: Sequence[s
     given = images.clone()
     with contract.attempt(f"features of images of {resolution} px"):
         found = extractor.features(given, layers)
-        alone = extractor.features(images[:1], layers[-1:])
-        again = extractor.features(images, layers)
+        alone = extractor.features(images[:1].clone(), layers[-1:])
+        again = extractor.features(images.clone(), layers)
     contract.require(torch.equal(given, images), "features changes the images in place")
     contract.require(set(found) == set(layers), f"features gives {sorted(found)} when asked for {sorted(layers)}")
     contract.require(
@@ -96,8 +96,8 @@ def check_metric(
         values = metric.compute(fake, real)
         again = metric.compute(fake, real)
     contract.require(
-        isinstance(values, Mapping) and set(values) == set(cls.results),
-        f"compute gives {values!r}, and results promises {sorted(cls.results)}",
+        isinstance(values, Mapping) and bool(values) and set(values) <= set(cls.results),
+        f"compute gives {values!r}, and results has {sorted(cls.results)}",
     )
     for name, value in values.items():
         contract.require(isinstance(value, float) and bool(np.isfinite(value)), f"{name} is {value!r}, no finite float")
