@@ -34,8 +34,8 @@ class MultiScaleSSIM(Metric):
 
     As in the paper's code: SSIM by channel, averaged over places and channels at each scale; negative averages count
     as 0; the mean over pairs comes last; where an image is smaller than the 11 x 11 window, the window shrinks with
-    it. Halving stops at 8 px, so that images below 128 px have fewer scales (64 px: 4, 32 px: 3), with the first of
-    the five weights scaled to sum to 1.
+    it. Unlike there, halving stops at 8 px, so that images below 128 px have fewer scales (64 px: 4, 32 px: 3), whose
+    weights are scaled to the sum of all five.
     """
 
     needs = "images"
@@ -86,7 +86,7 @@ def _chunks_of_path(images: ImageSet, order: np.ndarray) -> Iterator[Tensor]:
 def _of_neighbours(images: Tensor) -> Tensor:
     """MS-SSIM of each image with the next: [N, C, R, R] -> [N - 1]."""
     scales = num_scales(images.shape[-1])
-    weights = [weight / sum(WEIGHTS[:scales]) for weight in WEIGHTS[:scales]]
+    weights = [weight * sum(WEIGHTS) / sum(WEIGHTS[:scales]) for weight in WEIGHTS[:scales]]
     similarity = images.new_ones(len(images) - 1)
     for scale, weight in enumerate(weights, start=1):
         luminance, structure = _ssim_terms(images)
