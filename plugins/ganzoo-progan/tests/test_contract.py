@@ -15,18 +15,17 @@ OPTIONS = {
     ("discriminator", "progan"): {"args": SMALL, "resolutions": SIZES, "minibatch_statistics": True},
     ("loss", "wgan-gp"): {},
     ("growth", "fade"): {"args": {"stable_kimg": 1.5, "fade_kimg": 0.7, "batch_size": {4: 16, "default": 8}}},
+    ("metric", "swd"): {"img_resolution": 16},
+    ("metric", "ms-ssim"): {},
 }
 
 
-CHECKED = [entry for entry in registered(ganzoo_progan) if entry.kind != "metric"]  # those are in test_metrics.py
-
-
-@pytest.mark.parametrize("entry", CHECKED, ids=lambda entry: f"{entry.kind} {entry.name}")
+@pytest.mark.parametrize("entry", registered(ganzoo_progan), ids=lambda entry: f"{entry.kind} {entry.name}")
 def test_contract(entry):
     check_component(entry, **OPTIONS[entry.kind, entry.name])
 
 
-@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "growth"])
+@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] not in ("growth", "metric")])
 def test_contract_with_labels(kind, name):
     (entry,) = (e for e in registered(ganzoo_progan) if (e.kind, e.name) == (kind, name))
     check_component(entry, c_dim=3, **OPTIONS[kind, name])
