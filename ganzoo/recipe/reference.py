@@ -50,8 +50,11 @@ def recipe_reference(registry: Registry) -> str:
         + " to every constructor that declares them; recipes never set them.\n"
     )
     for kind in KINDS:
+        alike: dict[str, list[str]] = {}  # a family of networks shares one section
         for name in registry.names(kind):
-            parts.append(_component(registry.get(kind, name)))
+            alike.setdefault(_component(registry.get(kind, name)), []).append(name)
+        for body, names in alike.items():
+            parts.append(f"## {kind} {', '.join(f'`{name}`' for name in names)}\n\n{body}")
     return "\n".join(parts)
 
 
@@ -62,7 +65,7 @@ def _component(entry: Entry) -> str:
     table = _table(rows) if rows else "No arguments.\n"
     passed = [f"`{name}`" for name in constructor_parameters(entry.cls) if name in INJECTED]
     note = f"\nFrom core: {', '.join(passed)}.\n" if passed else ""
-    return f"## {entry.kind} `{entry.name}`\n\n*{entry.owner.dist}* — {doc}\n\n{table}{note}"
+    return f"*{entry.owner.dist}* — {doc}\n\n{table}{note}"
 
 
 def _rows(model: type[BaseModel]) -> Iterable[tuple[str, str, str, str]]:
