@@ -57,9 +57,13 @@ def evaluate(subject: Path, named: tuple[str, ...], as_json: bool, out: Path | N
     metrics = [name for name in FLAGS if options.pop(name.replace("-", "_"))] + list(named)
     if not metrics:
         raise click.UsageError(f"say what to measure: {' '.join(f'--{name}' for name in FLAGS)} or --metric NAME")
-    results = run(
-        subject, options.pop("data"), metrics, log=lambda line: click.echo(line, err=True), progress=True, **options
-    )
+    try:
+        results = run(
+            subject, options.pop("data"), metrics, log=lambda line: click.echo(line, err=True), progress=True, **options
+        )
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was computed is kept, and the same command goes on from there", err=True)
+        raise SystemExit(130) from None
     if out is not None:
         found.save_results(out, results)
     if as_json:

@@ -58,6 +58,15 @@ def test_eval_reports_mistakes_without_a_traceback(measure, tmp_path):
     assert "nowhere: no such file or folder" in done.stderr
 
 
+def test_eval_says_that_it_can_be_interrupted(measure, make_folder, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganzoo.evaluation.features.Features.compute", interrupt)
+    done = measure(make_folder("a"), "--data", make_folder("b"), "--fid", code=130)
+    assert "the same command goes on from there" in done.stderr
+
+
 def test_compare(measure, call, make_folder, tmp_path):
     real = make_folder("real")
     for name, shift in (("near", 5), ("far", 60)):
