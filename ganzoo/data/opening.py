@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def open_data(
 def open_dataset(path: str) -> Dataset:
     """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them."""
     place = Path(path)
-    if not place.exists():
+    if not os.path.exists(path):  # unlike Path.exists, also for what no path can be
         raise DataError(f"{path}: no such file or folder (seen from {Path.cwd()})")
     if is_pack(place):
         return PackedDataset(path=path)
@@ -92,7 +93,7 @@ def channels_of(dataset: Dataset, log: Log) -> int:
 def _open_source(config: DataConfig, registry: Registry) -> Dataset:
     if config.source is None:
         assert config.path is not None
-        if not Path(config.path).exists():
+        if not os.path.exists(config.path):
             raise DataError(
                 f"data.path: {config.path}: no such file or folder (seen from {Path.cwd()}). Give your images with "
                 "--data PATH: a folder, a zip or a pack."
