@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import signal as signals
 import time
 from collections.abc import Iterator
@@ -261,8 +262,8 @@ def make_optimizer(config: OptimizerConfig, player: torch.nn.Module) -> Adam:
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
     """Made by rank 0, which tells the others its name."""
     path = rundir.create_run_dir(outdir, recipe.name, data_name) if processes.is_main else Path()
-    name = torch.frombuffer(bytearray(str(path).encode()), dtype=torch.uint8)
-    return Path(distributed.gather_bytes(name, device)[0].numpy().tobytes().decode())
+    name = torch.frombuffer(bytearray(os.fsencode(path)), dtype=torch.uint8)
+    return Path(os.fsdecode(distributed.gather_bytes(name, device)[0].numpy().tobytes()))
 
 
 def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> None:

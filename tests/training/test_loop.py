@@ -1,7 +1,9 @@
 """The loop, with the smallest GAN that grows: what it writes, how it stops, and that resuming is exact."""
 
 import json
+import os
 import signal
+import sys
 
 import pytest
 import tiny
@@ -266,3 +268,15 @@ def test_a_gpu_that_is_too_small_is_told(run, monkeypatch):
     monkeypatch.setattr(tiny.TinyLoss, "g_loss", fail)
     with pytest.raises(GanzooError, match=r"not enough memory at kimg 0, 4 px with a batch of 8 .*batch_size"):
         run()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_no_trouble(run, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(4):
+        Image.new("RGB", (16, 16), (60 * i, 0, 90)).save(folder / os.fsdecode(b"\xff%d.png" % i))
+    data = [f"data.path={json.dumps(str(folder))}", "data.labels=false", "train.total_kimg=0.1"]
+    run_dir = run(*data, outdir=os.fsdecode(b"runs\xfe"), stop_at=40)
+    assert r"runs\udcfe" in (run_dir / "log.txt").read_text(encoding="utf-8")
+    assert run(*data, resume_from=run_dir) == run_dir

@@ -42,7 +42,7 @@ class FolderDataset(ImageFiles):
         """Reads every file once; later, the note of that is good as long as no size or time of change differs."""
         stats = [self._stat(name) for name in self.names]
         listing = "\n".join(f"{n}\0{s.st_size}\0{s.st_mtime_ns}" for n, s in zip(self.names, stats, strict=True))
-        key = hashlib.sha256(f"{self.path.resolve()}\n{listing}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{self.path.resolve()}\n{listing}".encode(errors="surrogateescape")).hexdigest()[:32]
         note = cache_root() / "checksums" / f"{key}.json"
         with suppress(OSError, ValueError):
             crcs = json.loads(note.read_text(encoding="utf-8"))
