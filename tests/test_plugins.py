@@ -191,7 +191,7 @@ def test_the_registry_suggests_the_nearest_name():
 
 
 def test_core_imports_no_plugin():
-    """Neither a plugin's module nor its name occurs in core."""
+    """No file of core imports the package of a plugin of this repository."""
     import pathlib
 
     source = pathlib.Path(ganzoo.__file__).parent

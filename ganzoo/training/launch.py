@@ -12,9 +12,7 @@ from typing import Any
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe, load_recipe
-from ganzoo.training import rundir
-
-LATEST = "<latest>"  # --resume without a folder; no folder can have this name on every system
+from ganzoo.training import LATEST, rundir
 
 
 def resolve_run(

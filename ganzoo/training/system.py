@@ -75,7 +75,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has inside a container or under taskset."""
+    """Cores that this process may use: fewer than the machine has under taskset or in a set of CPUs."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -8,7 +8,8 @@ import tiny
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.recipe import dump_recipe, parse_recipe
-from ganzoo.training.launch import LATEST, resolve_run
+from ganzoo.training import LATEST
+from ganzoo.training.launch import resolve_run
 from ganzoo.training.rundir import create_run_dir, find_run_dir
 
 
