@@ -29,7 +29,7 @@ def atomic(path: Path, *, error: type[GanzooError] = GanzooError, durable: bool 
     except OSError as problem:
         raise error(_cannot_be_written(path, problem)) from problem
     finally:
-        if temporary.exists():
+        if os.path.exists(temporary):  # unlike Path.exists, also for what no path can be
             temporary.unlink()
 
 

@@ -34,9 +34,11 @@ class FolderDataset(ImageFiles):
     def read(self, index: int) -> bytes:
         path = self.path / self.names[index]
         try:
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path}: cannot be read: neither a file nor a link to one. Remove it.")
             return path.read_bytes()
         except OSError as problem:
-            raise DataError(f"{path}: cannot be read: {problem.strerror}") from problem
+            raise DataError(f"{path}: cannot be read: {problem.strerror}. Repair or remove it.") from problem
 
     def checksums(self) -> Iterable[tuple[int, int]]:
         """Reads every file once; later, the note of that is good as long as no size or time of change differs."""
@@ -69,8 +71,14 @@ class FolderDataset(ImageFiles):
 
 def _walk(root: Path) -> Iterator[str]:
     """Paths of all files below ``root``, with ``/``; links are followed, but no folder is entered twice."""
+
+    def refuse(problem: OSError) -> None:
+        raise DataError(
+            f"{problem.filename}: cannot be read: {problem.strerror}. Make it readable, or take it away."
+        ) from problem
+
     seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
