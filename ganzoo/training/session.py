@@ -93,8 +93,8 @@ class Session:
         if bad:
             raise GanzooError(
                 f"{self.run_dir}: training diverged before kimg {self.state.nimg / 1000:g}: {', '.join(bad)} is not a "
-                "finite number. Every checkpoint and snapshot is from before; start anew with a lower growth.args.lr, or with "
-                "system.precision: fp32."
+                "finite number. Every checkpoint and snapshot is from before; start anew with a lower growth.args.lr, "
+                "or with system.precision: fp32."
             )
 
     def out_of_memory(self) -> GanzooError:
