@@ -117,7 +117,9 @@ def _atomic_folder(dest: Path) -> Iterator[Path]:
         yield temporary
         temporary.rename(dest)
     except OSError as problem:
-        raise DataError(f"{dest}: cannot be written: {problem.strerror or problem}") from problem
+        raise DataError(
+            f"{dest}: cannot be written: {problem.strerror or problem}. Free some space or choose another place."
+        ) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
