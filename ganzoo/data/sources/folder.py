@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from ganzoo.data.ahead import available_cpus, map_ahead
 from ganzoo.data.cache import cache_root
@@ -22,8 +25,8 @@ _WORTH_A_NOTE = 2**28  # bytes; fewer are read again in no time
 class FolderDataset(ImageFiles):
     """Every image below a folder, at any depth. Class folders or a ``dataset.json`` give the labels."""
 
-    def __init__(self, *, path: str) -> None:
-        """path: the folder. Raises DataError if it is missing, empty, or labelled inconsistently."""
+    def __init__(self, *, path: Annotated[str, Field(description="the folder")]) -> None:
+        """Raises DataError if it is missing, empty, or labelled inconsistently."""
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{root}: no such folder")
