@@ -69,7 +69,13 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
     show_default=True,
     help="Cut out the centre square, stretch, or add borders.",
 )
-@click.option("--filter", type=click.Choice(["lanczos", "box"]), default="lanczos", show_default=True)
+@click.option(
+    "--filter",
+    type=click.Choice(["lanczos", "box"]),
+    default="lanczos",
+    show_default=True,
+    help="How images are brought to size.",
+)
 @click.option("--channels", type=click.Choice(["1", "3", "4"]), help="Grey, RGB or RGBA.  [default: as the images are]")
 @click.option(
     "--background", default="white", show_default=True, metavar="COLOUR", help="Behind transparency and padding."

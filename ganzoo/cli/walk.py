@@ -16,7 +16,9 @@ import click
     type=click.Path(path_type=Path),
     help="An .mp4 or a .gif.  [default: walk.mp4, or walk.gif where ganzoo[video] is not installed]",
 )
-@click.option("--fps", type=click.IntRange(1, 100), default=30, show_default=True, help="Frames a second.")
+@click.option(
+    "--fps", type=click.IntRange(1, 100), default=30, show_default=True, help="Frames a second; a GIF shows 50 at most."
+)
 @click.option("--class", "chosen", metavar="K", help="Class name or index; without it each seed draws its own.")
 @click.option("--loop", is_flag=True, help="Go back to the first stop, so that the video can be repeated.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")

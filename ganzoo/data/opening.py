@@ -145,7 +145,7 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> Training
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
     size = len(dataset) * fit.bytes_per_image
     if config.path is not None and Path(config.path).is_dir() and len(dataset) > _SMALL[0]:
-        log(f"fingerprinting {len(dataset):,} files; later runs remember unless one has changed")
+        log(f"fingerprinting {len(dataset):,} files")
     fingerprint = fit.fingerprint(dataset.fingerprint)
     images: ImageStore
     labels, num_images = dataset.labels, len(dataset)

@@ -44,6 +44,14 @@ class DataConfig(Section):
             raise ValueError("is empty; give a folder, a zip or a pack of images")
         return value
 
+    @field_validator("img_resolution")
+    @classmethod
+    def _is_power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            below = 1 << (value.bit_length() - 1)
+            raise ValueError(f"{value} is not a power of two; use {below} or {2 * below}")
+        return value
+
     @field_validator("background")
     @classmethod
     def _is_colour(cls, value: str) -> str:
