@@ -61,7 +61,9 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RecipeError(f"system.device: {name!r} is no device; use auto, cuda, cuda:1, mps or cpu") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise RecipeError(f"system.device: {name!r} is no device to train on; use auto, cuda, cuda:1, mps or cpu")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise RecipeError("system.device: cuda, but torch sees no GPU here; use `--set system.device=cpu`")

@@ -130,7 +130,7 @@ def _wider(init):
     return wrapper
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
 def test_device_that_is_not_here(make_snapshot, plugins, device):
     with pytest.raises(GanzooError, match=f"device '{device}' cannot be used here"):
         load_generator(make_snapshot(), device=device, plugins=plugins)
