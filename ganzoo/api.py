@@ -66,10 +66,8 @@ def train(
         )
         return _train(resolved, plugins=plugins, outdir=outdir, resume_from=resume_from)
     text, filename = (dump_recipe(recipe), "<recipe>") if isinstance(recipe, Recipe) else (_dump(recipe), "<dict>")
-    overrides = [
-        *overrides,
-        *([f"data.path={json.dumps(str(data))}", "data.source=null"] if data is not None else []),
-    ]
+    if data is not None:
+        overrides = [*overrides, f"data.path={json.dumps(str(data))}"]
     resolved = parse_recipe(text, plugins.registry, filename=filename, overrides=overrides)
     if resume is not None and not Path(resume).is_dir():
         raise CheckpointError(f"{resume}: not a run folder; one looks like runs/00000-quickstart-faces")

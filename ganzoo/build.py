@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from ganzoo.errors import GanzooError, RecipeError
-from ganzoo.interfaces import Dataset, Discriminator, Extractor, Generator, GrowthSchedule, Loss, Metric
+from ganzoo.interfaces import Dataset, Discriminator, Extractor, Generator, GrowthSchedule, Loss, Metric, Phase
 from ganzoo.recipe import Component, Recipe
 from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Registry, constructor_parameters
@@ -56,6 +57,21 @@ def build_loss(recipe: Recipe, registry: Registry) -> Loss:
 def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> GrowthSchedule:
     """The growth schedule for ``world_size`` processes. Raises RecipeError as ``build_networks`` does."""
     return _build("growth", recipe.growth, registry, img_resolution=recipe.data.img_resolution, world_size=world_size)
+
+
+def check_batch_sizes(
+    recipe: Recipe, registry: Registry, D: Discriminator, phases: Iterable[Phase], *, world_size: int = 1
+) -> None:
+    """Raise RecipeError for the first phase whose batches the processes cannot share, or ``D`` does not take."""
+    for phase in phases:
+        where = f"growth: a batch of {phase.batch_size} at {phase.resolution} px"
+        if phase.batch_size % world_size:
+            raise RecipeError(f"{where} cannot be shared by {world_size} processes; use a multiple of {world_size}")
+        try:
+            D.check_batch_size(phase.batch_size // world_size)
+        except ValueError as error:
+            entry = registry.get("discriminator", recipe.discriminator.name)
+            raise RecipeError(f"{where}: discriminator {entry.name!r} of {entry.owner}: {error}") from error
 
 
 def build_dataset(

@@ -1,11 +1,21 @@
 """The errors that a user can cause. Everything else is a bug and keeps its traceback."""
 
+import re
+
 
 class GanzooError(ValueError):
     """A mistake outside the code: the message says where, what, whose, and what would work.
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters (but line breaks and tabs) written out.
+
+    Names of files and keys of recipes may come from anywhere, and an escape code in one would act on the terminal.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
 class RecipeError(GanzooError):

@@ -27,12 +27,9 @@ def atomic(path: Path, *, error: type[GanzooError] = GanzooError, durable: bool 
         if durable:
             _fsync(path.parent)
     except OSError as problem:
-        raise error(
-            f"{path}: cannot be written: {problem.strerror or problem}. Free some space or choose another folder; "
-            "what was written before is untouched."
-        ) from problem
+        raise error(_cannot_be_written(path, problem)) from problem
     finally:
-        if temporary.exists():
+        if os.path.exists(temporary):  # unlike Path.exists, also for what no path can be
             temporary.unlink()
 
 
@@ -40,6 +37,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a small UTF-8 text file, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a UTF-8 text file. Raises GanzooError, naming the path, if the system refuses to write."""
+    try:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")
+    except OSError as problem:
+        raise GanzooError(_cannot_be_written(path, problem)) from problem
+
+
+def _cannot_be_written(path: Path, problem: OSError) -> str:
+    return (
+        f"{path}: cannot be written: {problem.strerror or problem}. Free some space or choose another folder; "
+        "what was written before is untouched."
+    )
 
 
 def _fsync(path: Path) -> None:

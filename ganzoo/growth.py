@@ -17,8 +17,10 @@ class FixedSchedule(GrowthSchedule):
         *,
         img_resolution: int,
         batch_size: Annotated[int, Field(ge=1, description="images a step, over all processes")],
-        lr: Annotated[float, Field(gt=0, description="learning rate of both players")] = 0.0002,
-        d_lr: Annotated[float | None, Field(gt=0, description="the discriminator's, if it differs from `lr`")] = None,
+        lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="learning rate of both players")] = 0.0002,
+        d_lr: Annotated[
+            float | None, Field(gt=0, allow_inf_nan=False, description="the discriminator's, if it differs from `lr`")
+        ] = None,
     ) -> None:
         self._state = GrowthState(img_resolution, 1.0, batch_size, lr, lr if d_lr is None else d_lr)
 

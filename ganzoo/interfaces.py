@@ -96,6 +96,12 @@ class Discriminator(nn.Module, ABC):
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
 
+    def check_batch_size(self, n: int) -> None:
+        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch).
+
+        Core asks for every phase before training starts: such a mistake must not end a run after days.
+        """
+
 
 class Loss(ABC):
     """Named terms of the two players' losses. Never calls backward, never steps, never logs.
@@ -132,7 +138,8 @@ class GrowthSchedule(ABC):
             return s.resolution, s.alpha < 1, s.batch_size, s.g_lr, s.d_lr
 
         phases: list[Phase] = []
-        stride = min(max(total_nimg // 1000, 1), 1000)
+        # Small enough to step over no phase; for a run without end, large enough to come to an end here.
+        stride = max(min(max(total_nimg // 1000, 1), 1000), total_nimg // 100_000)
         start = 0
         while start < total_nimg:
             low, high = start, min(start + stride, total_nimg)

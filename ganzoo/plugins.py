@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -135,7 +135,7 @@ def _load(candidates: Iterable[Candidate]) -> LoadedPlugins:
                 owners = " and ".join(str(c.owner) for c in candidates if c.name == candidate.name)
                 raise PluginError(f"two owners of the entry point {candidate.name!r}: {owners}. Uninstall one of them")
             plugin = candidate.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
             continue
         _add(loaded, candidate, plugin)
@@ -150,14 +150,14 @@ def _add(loaded: LoadedPlugins, candidate: Candidate, plugin: object) -> None:
         if manager.register(plugin, candidate.name) is None:
             raise PluginError("blocked")
         hooks = [caller.name for caller in manager.get_hookcallers(plugin) or []]
-        _refuse_unknown_hooks(hooks)
+        _refuse_misspelled_hooks(plugin, hooks)
         components = _collect(manager, plugin, candidate.owner)
         trial = Registry()  # a name taken twice inside the plugin itself
         for entry in components:
             trial.add(entry.kind, entry.name, entry.cls, entry.owner)
             if entry.name in loaded.registry.names(entry.kind):
                 loaded.registry.add(entry.kind, entry.name, entry.cls, entry.owner)  # raises, naming both owners
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if manager.has_plugin(candidate.name):
             manager.unregister(name=candidate.name)
         loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
@@ -167,15 +167,20 @@ def _add(loaded: LoadedPlugins, candidate: Candidate, plugin: object) -> None:
     loaded.plugins.append(PluginInfo(candidate.name, candidate.owner, sorted(hooks), components))
 
 
-def _refuse_unknown_hooks(hooks: Iterable[str]) -> None:
+def _refuse_misspelled_hooks(plugin: object, hooks: Sequence[str]) -> None:
     known = [name for name in dir(hookspecs) if name.startswith("ganzoo_")]
     for hook in hooks:
         if hook not in known:
             raise PluginError(f"there is no hook {hook!r}; there are: {', '.join(known)}{did_you_mean(hook, known)}")
+    for name in known:
+        if name not in hooks and callable(getattr(plugin, name, None)):
+            raise PluginError(f"{name} is not marked with @ganzoo.hookimpl, so it would never be called")
 
 
 def _collect(manager: pluggy.PluginManager, plugin: object, owner: Owner) -> list[Entry]:
     """Ask this one plugin for its components, and check each against its contract."""
+    from ganzoo.recipe.signature import args_model
+
     others = [p for p in manager.get_plugins() if p is not plugin]
     entries: list[Entry] = []
     for hook, (kind, contract) in REGISTRATION_HOOKS.items():
@@ -184,7 +189,9 @@ def _collect(manager: pluggy.PluginManager, plugin: object, owner: Owner) -> lis
 
         def register(name: str, cls: type, *, kind: str = kind, contract: str = contract) -> None:
             check_component(kind, name, cls, contract)
-            entries.append(Entry(kind, name, cls, owner))
+            entry = Entry(kind, name, cls, owner)
+            args_model(entry)  # raises if the annotations cannot be a schema
+            entries.append(entry)
 
         manager.subset_hook_caller(hook, others)(register=register)
     return entries
@@ -217,7 +224,7 @@ def _owner(point: metadata.EntryPoint) -> Owner:
     return Owner(point.dist.name, point.dist.version) if point.dist else Owner("unknown distribution", "?")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, GanzooError):
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):

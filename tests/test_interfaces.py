@@ -43,3 +43,7 @@ def test_phases_finds_changes_at_odd_places_and_in_short_runs():
     assert starts(1235) == [0, 1234]
     assert starts(1234) == [0]
     assert Odd().phases(0) == []
+
+
+def test_phases_of_a_run_without_end_come_to_an_end():
+    assert [p.resolution for p in Steps().phases(10**15)][-1] == Steps().at(10**15).resolution

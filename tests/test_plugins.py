@@ -43,6 +43,17 @@ def broken():
     raise ImportError("no module named 'left_out'")
 
 
+def leaves():
+    raise SystemExit("a script, not a plugin")
+
+
+def strange():
+    class Strange(Loss):
+        def __init__(self, *, other: "NoSuchType" = 1) -> None: ...  # noqa: F821
+
+    return registers("strange", Strange)
+
+
 def test_a_broken_plugin_is_named_and_the_others_work(installed):
     installed(("bad", "ganzoo-bad", broken), ("good", "ganzoo-good", lambda: registers("fine")))
     loaded = load_plugins()
@@ -51,6 +62,14 @@ def test_a_broken_plugin_is_named_and_the_others_work(installed):
     assert loaded.registry.get("loss", "fine").owner == Owner("ganzoo-good", "1.2")
     with pytest.raises(RegistryError, match=r"no loss is called 'lost'.*ganzoo-bad 1\.2"):
         loaded.registry.get("loss", "lost")
+
+
+@pytest.mark.parametrize(("load", "reason"), [(leaves, "SystemExit"), (strange, "annotations cannot be checked")])
+def test_no_plugin_ends_the_program(installed, load, reason):
+    installed(("bad", "ganzoo-bad", load), ("good", "ganzoo-good", lambda: registers("fine")))
+    loaded = load_plugins()
+    assert [p.name for p in loaded.plugins] == ["core", "good"]
+    assert reason in loaded.failures[0].reason
 
 
 def test_core_works_without_any_plugin(installed):
@@ -125,6 +144,15 @@ def test_a_hook_with_wrong_arguments_is_refused():
         make_plugin_manager({"wrong": Plugin})
 
 
+def test_a_hook_without_its_mark_is_told():
+    class Plugin:
+        def ganzoo_register_losses(register):
+            register("never", Loss)
+
+    with pytest.raises(PluginError, match="ganzoo_register_losses is not marked with"):
+        make_plugin_manager({"wrong": Plugin})
+
+
 def test_one_plugin_cannot_take_a_name_twice():
     class Plugin:
         @ganzoo.hookimpl
@@ -163,7 +191,7 @@ def test_the_registry_suggests_the_nearest_name():
 
 
 def test_core_imports_no_plugin():
-    """Neither a plugin's module nor its name occurs in core."""
+    """No file of core imports the package of a plugin of this repository."""
     import pathlib
 
     source = pathlib.Path(ganzoo.__file__).parent
@@ -206,3 +234,17 @@ def test_mistakes_exit_with_2_and_without_traceback(tmp_path):
         assert result.returncode == 2, args
         assert "Traceback" not in result.stderr and result.stderr
     assert "did you mean 'run'?" in run("rum").stderr
+
+
+def test_names_and_keys_cannot_act_on_the_terminal(tmp_path):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text('"\\e]0;owned\\a": 1\n')
+    result = run("recipe", "check", str(recipe))
+    assert result.returncode == 2
+    assert "\x1b" not in result.stderr and r"\x1b]0;owned\x07: no such key" in result.stderr
+
+
+def test_a_console_without_a_character_is_no_reason_to_fail():
+    result = run("recipe", "docs", GANZOO_LOAD_PLUGINS="", PYTHONIOENCODING="latin-1")
+    assert result.returncode == 0, result.stderr
+    assert r"\u2265" in result.stdout

@@ -115,3 +115,38 @@ def test_one_real_step_at_full_size(registry, resolution):
         }
         unused |= {name for name in before if resolution == 512 and ".1024." in name}
         assert still == unused
+
+
+@pytest.mark.parametrize("batch_size", ["6", "{16: 6, default: 8}"])
+@pytest.mark.parametrize("command", [["recipe", "check"], ["run", "--dry-run"], ["run"]])
+def test_a_batch_that_d_does_not_take_is_told_before_training(registry, tmp_path, monkeypatch, command, batch_size):
+    monkeypatch.chdir(tmp_path)
+    recipe, override = str(ROOT / "recipes" / "quickstart.yaml"), f"growth.args.batch_size={batch_size}"
+    result = CliRunner().invoke(main, [*command, recipe, "--set", override])
+    assert result.exit_code == 2
+    assert re.search(
+        r"a batch of 6 at (4|16) px: discriminator 'progan' of ganzoo-progan \S+ a batch of 6 images", result.output
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.img_resolution=48", "power of two"),
+        (
+            "growth.args.start_resolution=5",
+            "start_resolution 5 does not become img_resolution 32 by doubling: it can be 4, 8",
+        ),
+        ("growth.args.stable_kimg=.inf", "growth.args.stable_kimg: must be a finite number"),
+        ("generator.name=stylegan9", "no generator is called 'stylegan9'; installed: progan"),
+    ],
+)
+def test_what_progan_cannot_do_is_told_before_training(registry, tmp_path, monkeypatch, override, message):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    for command in (["recipe", "check"], ["run", "--dry-run"], ["run"]):
+        result = CliRunner().invoke(main, [*command, recipe, "--set", override])
+        assert result.exit_code == 2
+        assert message in result.output
+    assert not list(tmp_path.iterdir())

@@ -134,6 +134,28 @@ class EndlessFadeGenerator(RightGenerator):
         )
 
 
+class LonelyGenerator(RightGenerator):
+    """Loses the batch dimension of a batch of one."""
+
+    def forward(self, z, c=None, *, growth):
+        img = super().forward(z, c, growth=growth).squeeze()
+        _, channels, _, _ = img.shape
+        return img.reshape(-1, channels, growth.resolution, growth.resolution)
+
+
+class FrozenPartGenerator(RightGenerator):
+    def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int) -> None:
+        super().__init__(img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
+        self.gain = nn.Parameter(torch.full([], 1.5), requires_grad=False)
+
+    def forward(self, z, c=None, *, growth):
+        return super().forward(z, c, growth=growth) * self.gain
+
+
+def test_parameters_that_are_not_trained_are_allowed():
+    check_generator(FrozenPartGenerator, resolutions=SIZES)
+
+
 @pytest.mark.parametrize("c_dim", [0, 3])
 def test_right_generator_passes(c_dim):
     check_generator(RightGenerator, {"z_dim": 5}, c_dim=c_dim, resolutions=SIZES)
@@ -152,6 +174,7 @@ def test_right_generator_passes(c_dim):
         (ColdParameterGenerator, "no gradient reaches unused.weight, unused.bias"),
         (NoisyGenerator, "same input gives different outputs"),
         (BatchMeanGenerator, "depends on the others of its batch"),
+        (LonelyGenerator, "forward of one image raises"),
         (UnsavedConstantGenerator, "is a random tensor no buffer"),
         (HalfOutputGenerator, "torch.float16, not torch.float32"),
         (HardFadeGenerator, "is not the 4 px image with every pixel enlarged"),

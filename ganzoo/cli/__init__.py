@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 import ganzoo
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, printable
 
 # Command -> what --help says of it. Module and function have the command's name, unless _NAMES has another.
 COMMANDS = {
@@ -65,7 +67,7 @@ def report_errors() -> Iterator[None]:
         yield
     except GanzooError as error:
         click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(str(error), err=True)
+        click.echo(printable(str(error)), err=True)
         raise SystemExit(2) from None
 
 
@@ -80,3 +82,6 @@ def main() -> None:
     ganzoo run --resume runs/00000-...            go on where a run stopped
     ganzoo sample SNAPSHOT --seeds 0-35           use the result
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character is no reason to fail

@@ -16,12 +16,19 @@ def data() -> None:
     """Inspect and pack images."""
 
 
+def _png(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise click.BadParameter(f"{str(path)!r} does not end in .png")
+    return path
+
+
 @data.command()
 @click.argument("path")
 @click.option(
     "--contact-sheet",
     "sheet",
     type=click.Path(path_type=Path),
+    callback=_png,
     metavar="FILE.png",
     help="Where the contact sheet goes.  [default: NAME-contact.png in the current folder]",
 )
@@ -33,7 +40,7 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
     from ganzoo.data import open_dataset
     from ganzoo.data.inspect import contact_sheet, inspect_data
     from ganzoo.data.packing import progress_bar
-    from ganzoo.errors import DataError
+    from ganzoo.errors import DataError, printable
     from ganzoo.files import atomic
 
     dataset = open_dataset(path)
@@ -42,13 +49,13 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:
-        click.echo(_describe(report))
+        click.echo(printable(_describe(report)))
     if sheet is None and not as_json:
         sheet = Path(f"{report.name}-contact.png")
     if sheet is not None:
         with atomic(sheet, error=DataError) as temporary:
             contact_sheet(dataset, good).save(temporary)
-        click.echo(f"contact sheet: {sheet}", err=as_json)
+        click.echo(printable(f"contact sheet: {sheet}"), err=as_json)
 
 
 @data.command()
@@ -62,7 +69,13 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
     show_default=True,
     help="Cut out the centre square, stretch, or add borders.",
 )
-@click.option("--filter", type=click.Choice(["lanczos", "box"]), default="lanczos", show_default=True)
+@click.option(
+    "--filter",
+    type=click.Choice(["lanczos", "box"]),
+    default="lanczos",
+    show_default=True,
+    help="How images are brought to size.",
+)
 @click.option("--channels", type=click.Choice(["1", "3", "4"]), help="Grey, RGB or RGBA.  [default: as the images are]")
 @click.option(
     "--background", default="white", show_default=True, metavar="COLOUR", help="Behind transparency and padding."
@@ -75,10 +88,16 @@ def pack(src: str, dest: Path, **options: Any) -> None:
     DEST.zip becomes a zip in the layout of NVIDIA's dataset_tool.py; any other name a pack folder, which trains faster.
     """
     from ganzoo.data.repack import pack_images
+    from ganzoo.errors import printable
 
     channels = options.pop("channels")
     pack_images(
-        src, dest, channels=None if channels is None else int(channels), log=click.echo, progress=True, **options
+        src,
+        dest,
+        channels=None if channels is None else int(channels),
+        log=lambda line: click.echo(printable(line)),
+        progress=True,
+        **options,
     )
 
 

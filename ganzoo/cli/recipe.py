@@ -31,9 +31,14 @@ def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     for path in recipes:
         try:
             checked = load_recipe(path, registry, overrides)
-            build.build_growth(checked, registry)
+            channels, c_dim = (
+                checked.data.img_channels or 3,
+                2 if checked.data.labels else 0,
+            )  # the images may be absent
+            _, D = build.build_networks(checked, registry, img_channels=channels, c_dim=c_dim, device="meta")
             build.build_loss(checked, registry)
-            build.build_networks(checked, registry, img_channels=checked.data.img_channels or 3, c_dim=0, device="meta")
+            phases = build.build_growth(checked, registry).phases(round(checked.train.total_kimg * 1000))
+            build.check_batch_sizes(checked, registry, D, phases)
         except GanzooError as error:
             message = str(error)
             bad.append(message if message.startswith(str(path)) else f"{path}: {message}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-_LATEST = "<latest>"  # must equal ganzoo.training.launch.LATEST, which would import torch
+from ganzoo.training import LATEST
 
 
 @click.command()
@@ -22,7 +22,7 @@ _LATEST = "<latest>"  # must equal ganzoo.training.launch.LATEST, which would im
 @click.option(
     "--resume",
     is_flag=False,
-    flag_value=_LATEST,
+    flag_value=LATEST,
     metavar="[RUN_DIR]",
     help="Go on from the newest checkpoint of RUN_DIR, or of this recipe's newest run in --outdir.",
 )

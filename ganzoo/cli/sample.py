@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+_LARGEST_GRID = 2**27  # pixels
+
 
 @click.command()
 @click.argument("snapshot", type=click.Path(path_type=Path))
@@ -36,6 +38,9 @@ def sample(snapshot: Path, seeds: str, outdir: Path, chosen: str | None, grid: s
     generator = generation.load_generator(snapshot, device=device)
     z = generation.seeds_to_latents(numbers, generator.z_dim)
     c = generation.labels_for_seeds(generator, numbers, chosen)
+    size = generator.growth.resolution
+    if shape is not None and shape[0] * shape[1] * size**2 > _LARGEST_GRID:
+        raise click.BadParameter(f"{grid} images of {size} px are too many for one picture", param_hint="--grid")
 
     console = Console(stderr=True)
     shown: list[np.ndarray] = []
@@ -51,7 +56,6 @@ def sample(snapshot: Path, seeds: str, outdir: Path, chosen: str | None, grid: s
         if shape is not None and len(shown) < shape[0] * shape[1]:
             shown.append(image)
 
-    size = generator.growth.resolution
     click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
     if size < generator.img_resolution:
         click.echo(f"note:     taken while growing, at {size} px of {generator.img_resolution}")

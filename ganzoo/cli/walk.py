@@ -12,14 +12,18 @@ import click
 @click.option("--seeds", default="0-5", show_default=True, help="The stops: numbers and ranges, as 0,5,9.")
 @click.option("--frames", type=click.IntRange(min=1), default=60, show_default=True, help="From one stop to the next.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("walk.mp4"), show_default=True, help="An .mp4 or a .gif."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="An .mp4 or a .gif.  [default: walk.mp4, or walk.gif where ganzoo[video] is not installed]",
 )
-@click.option("--fps", type=click.IntRange(1, 100), default=30, show_default=True, help="Frames a second.")
+@click.option(
+    "--fps", type=click.IntRange(1, 100), default=30, show_default=True, help="Frames a second; a GIF shows 50 at most."
+)
 @click.option("--class", "chosen", metavar="K", help="Class name or index; without it each seed draws its own.")
 @click.option("--loop", is_flag=True, help="Go back to the first stop, so that the video can be repeated.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 def walk(
-    snapshot: Path, seeds: str, frames: int, out: Path, fps: int, chosen: str | None, loop: bool, device: str
+    snapshot: Path, seeds: str, frames: int, out: Path | None, fps: int, chosen: str | None, loop: bool, device: str
 ) -> None:
     """Make a video from SNAPSHOT, a snapshot file or a run folder (then its newest snapshot).
 
@@ -30,9 +34,10 @@ def walk(
     from rich.progress import track
 
     from ganzoo import generation
-    from ganzoo.generation.video import check_video_path
+    from ganzoo.generation.video import can_write_mp4, check_video_path
 
     numbers = generation.parse_seeds(seeds)
+    out = out or Path("walk.mp4" if can_write_mp4() else "walk.gif")
     check_video_path(out)
     generator = generation.load_generator(snapshot, device=device)
     z, c = generation.walk(generator, numbers, frames=frames, loop=loop, chosen=chosen)

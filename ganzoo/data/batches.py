@@ -85,12 +85,15 @@ class ImageOrder:
         return indices
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch not in self._permutations:
+        # Threads that work ahead ask for different epochs at a time: the dict is replaced, never changed.
+        permutation = self._permutations.get(epoch)
+        if permutation is None:
             # RandomState, because numpy guarantees its stream for ever: a resumed run must go on in the same order.
             random = np.random.RandomState([self._seed & 0xFFFFFFFF, self._seed >> 32 & 0xFFFFFFFF, epoch])
+            permutation = random.permutation(self._num_images)
             recent = dict(list(self._permutations.items())[-2:])
-            self._permutations = {**recent, epoch: random.permutation(self._num_images)}
-        return self._permutations[epoch]
+            self._permutations = {**recent, epoch: permutation}
+        return permutation
 
 
 def mirrored(positions: np.ndarray, seed: int) -> np.ndarray:

@@ -14,24 +14,23 @@ def cache_root() -> Path:
     return Path(os.environ.get("GANZOO_CACHE") or Path.home() / ".cache" / "ganzoo")
 
 
-def check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int, *, way_out: str) -> None:
     """Raise DataError unless ``needed`` bytes fit on the disk of ``folder``, which need not exist yet."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    existing = next((p for p in (folder.absolute(), *folder.absolute().parents) if os.path.exists(p)), None)
+    if existing is None:  # a drive that Windows does not have
+        raise DataError(f"{folder}: there is no such disk. {way_out}")
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise DataError(
-            f"{folder}: {format_bytes(needed)} are needed to pack the images and {format_bytes(free)} are free. Keep "
-            "packs on another disk (--set data.cache=FOLDER, or the variable GANZOO_CACHE), choose a smaller "
-            "img_resolution, or read the files as they are (--set data.cache=off)."
+            f"{folder}: {format_bytes(needed)} are needed to pack the images and {format_bytes(free)} are free. "
+            f"{way_out}"
         )
 
 
-def format_bytes(n: int) -> str:
+def format_bytes(n: float) -> str:
     """12 kB, 205 MB, 12.6 GB."""
     for unit in ("B", "kB", "MB"):
         if n < 1000:
             return f"{n:.0f} {unit}"
-        n /= 1000  # type: ignore[assignment]
+        n /= 1000
     return f"{n:.1f} GB"

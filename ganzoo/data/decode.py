@@ -5,9 +5,16 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganzoo.errors import DataError
+
+# The only decoders that files from strangers get to see: Pillow goes by content, and has many more; that of EPS runs
+# Ghostscript. Older Pillows have no AVIF.
+Image.init()
+_FORMATS: list[str] = [
+    f for f in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "TGA", "AVIF") if f in Image.OPEN
+]
 
 # Camera and print modes that hold colour but that nobody trains on.
 _TO_RGB = frozenset({"CMYK", "YCbCr", "LAB", "HSV", "RGBX"})
@@ -21,7 +28,7 @@ def decode(data: bytes, filename: str) -> np.ndarray:
     Raises DataError, naming the file, if it is damaged, too large to be an honest picture, or of no usable mode.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()
             return _to_array(ImageOps.exif_transpose(image), filename)
     except DataError:
@@ -32,16 +39,17 @@ def decode(data: bytes, filename: str) -> np.ndarray:
         ) from problem
     except MemoryError as problem:
         raise DataError(f"{filename}: does not fit into memory. Scale the picture down first.") from problem
-    except Exception as problem:  # damaged files make Pillow's decoders raise nearly anything
+    except UnidentifiedImageError as problem:
         raise DataError(
-            f"{filename}: cannot be read as an image ({problem}). Repair or remove it; "
-            "`ganzoo data inspect` lists every bad file."
+            f"{filename}: cannot be read as an image: it is none of {', '.join(_FORMATS)}. Convert or remove it."
         ) from problem
+    except Exception as problem:  # damaged files make Pillow's decoders raise nearly anything
+        raise DataError(f"{filename}: cannot be read as an image ({problem}). Repair or remove it.") from problem
 
 
 def mode_of(data: bytes) -> str:
     """Pillow's name for the mode of a readable image: L, RGB, RGBA, P, CMYK, I;16 ..."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         return image.mode
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ganzoo.errors import DataError
 
+_MOST_CLASSES = 100_000  # a one-hot vector has one number a class; ImageNet-21k has 21,841
+
 Labels = tuple[np.ndarray | None, list[str] | None]  # (int64 [N] or float32 [N, c_dim], class names by index)
 
 
@@ -39,7 +41,7 @@ def from_dataset_json(data: bytes, names: Sequence[str], filename: str) -> Label
     """
     try:
         content = json.loads(data)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(f"{filename}: is not JSON ({problem})") from problem
     if not isinstance(content, dict):
         raise DataError(f'{filename}: must hold {{"labels": [[file, label], ...]}}')
@@ -96,6 +98,10 @@ def _to_array(values: list[object], filename: str) -> np.ndarray:
     if labels.dtype.kind in "iu" and labels.ndim == 1:
         if labels.min() < 0:
             raise DataError(f"{filename}: label {labels.min()} is negative; classes are counted from 0")
+        if labels.max() >= _MOST_CLASSES:
+            raise DataError(
+                f"{filename}: label {labels.max()} is too large; classes are counted from 0, {_MOST_CLASSES:,} at most"
+            )
         return labels.astype(np.int64)
     if labels.dtype.kind in "iuf" and labels.ndim == 2 and np.isfinite(labels).all():
         return labels.astype(np.float32)

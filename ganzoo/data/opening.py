@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ Log = Callable[[str], None]
 _SMALL = (1000, 2**26)  # images and bytes up to which fitting anew beats keeping a pack
 _MEMORY_LIMIT = 2**28  # bytes of fitted images to hold in memory where packs are off
 _LOOKED_AT = 64  # images that decide on img_channels
+_OTHER_PLACE = (
+    "Keep packs in another folder (--set data.cache=FOLDER, or the variable GANZOO_CACHE), or read the files as they "
+    "are (--set data.cache=off)."
+)
 
 
 def open_data(
@@ -63,7 +68,7 @@ def open_data(
 def open_dataset(path: str) -> Dataset:
     """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them."""
     place = Path(path)
-    if not place.exists():
+    if not os.path.exists(path):  # unlike Path.exists, also for what no path can be
         raise DataError(f"{path}: no such file or folder (seen from {Path.cwd()})")
     if is_pack(place):
         return PackedDataset(path=path)
@@ -92,7 +97,7 @@ def channels_of(dataset: Dataset, log: Log) -> int:
 def _open_source(config: DataConfig, registry: Registry) -> Dataset:
     if config.source is None:
         assert config.path is not None
-        if not Path(config.path).exists():
+        if not os.path.exists(config.path):
             raise DataError(
                 f"data.path: {config.path}: no such file or folder (seen from {Path.cwd()}). Give your images with "
                 "--data PATH: a folder, a zip or a pack."
@@ -140,7 +145,7 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> Training
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
     size = len(dataset) * fit.bytes_per_image
     if config.path is not None and Path(config.path).is_dir() and len(dataset) > _SMALL[0]:
-        log(f"fingerprinting {len(dataset):,} files; later runs remember unless one has changed")
+        log(f"fingerprinting {len(dataset):,} files")
     fingerprint = fit.fingerprint(dataset.fingerprint)
     images: ImageStore
     labels, num_images = dataset.labels, len(dataset)
@@ -173,8 +178,8 @@ def _cached_pack(
             pack = Pack(path)
     if len(pack.skipped) > skip_bad:
         raise DataError(
-            f"{path}: was packed without {len(pack.skipped)} bad files, {pack.skipped[0]} Repair them, or allow as "
-            f"many with --set data.skip_bad={len(pack.skipped)}."
+            f"{path}: was packed without {len(pack.skipped)} bad file{'s' * (len(pack.skipped) > 1)}; the first: "
+            f"{pack.skipped[0]} Or allow as many with --set data.skip_bad={len(pack.skipped)}."
         )
     return pack
 
@@ -192,9 +197,7 @@ def _locked(path: Path, log: Log) -> Iterator[None]:
             lock.acquire()
     except OSError as problem:
         raise DataError(
-            f"{path.parent}: packs cannot be kept here: {problem.strerror or problem}. Choose another folder "
-            "(--set data.cache=FOLDER, or the variable GANZOO_CACHE), or read the files as they are "
-            "(--set data.cache=off)."
+            f"{path.parent}: packs cannot be kept here: {problem.strerror or problem}. {_OTHER_PLACE}"
         ) from problem
     try:
         yield
@@ -208,12 +211,13 @@ def _whole_pack(path: Path, log: Log) -> Pack | None:
         return None
     try:
         pack = Pack(path)
-        log(f"using the pack {path}")
-        return pack
     except DataError as problem:
         log(f"warning: {problem} Making it anew.")
-        shutil.rmtree(path)
-        return None
+    else:
+        log(f"using the pack {path}")
+        return pack
+    shutil.rmtree(path, ignore_errors=True)  # what is left, if anything, stops the new one from taking its place
+    return None
 
 
 def _make_pack(
@@ -221,7 +225,7 @@ def _make_pack(
 ) -> None:
     size = len(dataset) * fit.bytes_per_image
     remove_leftovers(path)
-    check_space(path.parent, size)
+    check_space(path.parent, size, way_out=f"{_OTHER_PLACE} Or choose a smaller img_resolution.")
     log(f"packing {len(dataset):,} images to {fit.resolution} x {fit.resolution} into {path}")
     started = time.monotonic()
     chunks = fit_images(dataset, fit, skip_bad=skip_bad, log=log, progress=progress)

@@ -8,6 +8,7 @@ labels.npy           int64 [N] or float32 [N, c_dim], if there are labels
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -42,12 +43,21 @@ class Pack:
             self.skipped: list[str] = info["skipped"]
             self.labels = np.load(path / LABELS_FILE, allow_pickle=False) if info["labels"] else None
             self.levels = {r: _map(path, (self.num_images, self.fit.channels, r, r)) for r in self.fit.levels}
-            if self.labels is not None and len(self.labels) != self.num_images:
-                raise ValueError(f"{len(self.labels)} labels for {self.num_images} images")
+            if self.labels is not None:
+                _check_labels(self.labels, self.num_images)
         except DataError:
             raise
-        except (OSError, KeyError, TypeError, ValueError) as problem:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as problem:
             raise DataError(f"{path}: a damaged pack ({problem}). Delete it and pack anew.") from problem
+
+
+def _check_labels(labels: np.ndarray, num_images: int) -> None:
+    if len(labels) != num_images:
+        raise ValueError(f"{len(labels)} labels for {num_images} images")
+    if (labels.dtype, labels.ndim) not in ((np.dtype(np.int64), 1), (np.dtype(np.float32), 2)):
+        raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}")
+    if labels.ndim == 1 and labels.min() < 0:
+        raise ValueError(f"label {labels.min()} is negative")
 
 
 def is_pack(path: Path) -> bool:
@@ -107,7 +117,9 @@ def _atomic_folder(dest: Path) -> Iterator[Path]:
         yield temporary
         temporary.rename(dest)
     except OSError as problem:
-        raise DataError(f"{dest}: cannot be written: {problem.strerror or problem}") from problem
+        raise DataError(
+            f"{dest}: cannot be written: {problem.strerror or problem}. Free some space or choose another place."
+        ) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -118,7 +130,7 @@ def _level_name(resolution: int) -> str:
 
 def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     file = path / _level_name(shape[-1])
-    expected = int(np.prod(shape, dtype=np.int64))
+    expected = math.prod(shape)
     if file.stat().st_size != expected:
         raise ValueError(f"{file.name} has {file.stat().st_size:,} bytes instead of {expected:,}")
     return np.asarray(np.memmap(file, np.uint8, "r", shape=shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,10 +38,12 @@ def pack_images(
     the disk is too small; ``dest`` appears whole or not at all.
     """
     dataset = at_most(open_dataset(src), max_images)
-    if dest.exists():
+    if os.path.lexists(dest):
         raise DataError(f"{dest}: exists already; remove it or choose another name")
     how = Fit(resolution, channels or channels_of(dataset, log), fit, filter, background)
-    check_space(dest.parent, len(dataset) * how.bytes_per_image)
+    check_space(
+        dest.parent, len(dataset) * how.bytes_per_image, way_out="Choose another disk, or a smaller --resolution."
+    )
     started = time.monotonic()
     chunks = fit_images(dataset, how, skip_bad=skip_bad, log=log, progress=progress)
     if dest.suffix.lower() == ".zip":

@@ -14,20 +14,25 @@ from ganzoo.generation.load import LoadedGenerator
 from ganzoo.registry import did_you_mean
 
 _MAX_SEED = 2**32 - 1  # numpy's RandomState takes no more
+_MOST_SEEDS = 100_000  # a slip such as 0-4000000000 must not fill the memory
 
 
 def parse_seeds(text: str) -> list[int]:
-    """'0-35,40' -> [0, 1, ..., 35, 40], in the order given. Raises GanzooError for anything else."""
+    """'0-35,40' -> [0, 1, ..., 35, 40], in the order given. Raises GanzooError for anything else, or over 100,000."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
         if match is None:
-            raise GanzooError(f"seeds {text!r}: {part!r} is no number and no range; write them like 0-35,40")
+            raise GanzooError(
+                f"seeds {text!r}: {part!r} is no seed (0 to {_MAX_SEED}) and no range; write them like 0-35,40"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise GanzooError(f"seeds {text!r}: the range {part.strip()} runs backwards; write {last}-{first}")
         if last > _MAX_SEED:
             raise GanzooError(f"seeds {text!r}: {last} is too large; the largest seed is {_MAX_SEED}")
+        if len(seeds) + last - first >= _MOST_SEEDS:
+            raise GanzooError(f"seeds {text!r}: more than {_MOST_SEEDS:,}; take them in several goes")
         seeds.extend(range(first, last + 1))
     return seeds
 
@@ -63,8 +68,9 @@ def _class_index(generator: LoadedGenerator, chosen: str) -> int:
     names = generator.class_names or []
     if chosen in names:
         return names.index(chosen)
-    if chosen.isdecimal() and int(chosen) < generator.c_dim:
-        return int(chosen)
+    indices = [str(i) for i in range(generator.c_dim)]
+    if chosen in indices:
+        return indices.index(chosen)
     known = f"0 to {generator.c_dim - 1}" + (f", or {', '.join(names)}" if names else "")
     raise GanzooError(f"{generator.path}: has no class {chosen!r}{did_you_mean(chosen, names)}; there are {known}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from importlib import metadata as distributions
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from ganzoo.build import build_generator
@@ -21,6 +22,8 @@ from ganzoo.recipe import Recipe, strict_yaml
 from ganzoo.training.checkpoint import CHECKPOINT_FORMAT, SNAPSHOT_FORMAT
 from ganzoo.training.system import choose_device
 from ganzoo.weights import load_weights, read_metadata
+
+_GIVE = "give a snapshot file or a run folder such as runs/00000-quickstart-faces"
 
 
 @dataclass(frozen=True)
@@ -75,36 +78,38 @@ def load_generator(
     path = find_snapshot(Path(path))
     _check_format(path, read_metadata(path))
     tensors, metadata = load_weights(path)
-    recipe = _read_recipe(path, metadata)
-    model = json.loads(metadata["model"])
+    facts = _read_facts(path, metadata)
+    recipe = _read_recipe(path, facts)
     registry = (plugins or load_plugins()).registry
     try:
-        G = build_generator(recipe, registry, img_channels=model["img_channels"], c_dim=model["c_dim"])
+        G = build_generator(recipe, registry, img_channels=facts.img_channels, c_dim=facts.c_dim)
     except (RegistryError, RecipeError) as error:
-        raise CheckpointError(f"{path}: {error}. {_made_with(metadata)}") from error
+        raise CheckpointError(f"{path}: {error}. {_made_with(facts.made_with)}") from error
     try:
         G.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: does not fit the installed generator: {error}. {_made_with(metadata)}"
+            f"{path}: does not fit the installed generator: {error}. {_made_with(facts.made_with)}"
         ) from error
     target = _choose_device(device)
     return LoadedGenerator(
         G=G.to(target).eval().requires_grad_(False),
         path=path,
         recipe=recipe,
-        nimg=int(metadata["nimg"]),
-        growth=GrowthState(**json.loads(metadata["growth"])),
-        class_names=json.loads(metadata.get("class_names", "null")),
+        nimg=facts.nimg,
+        growth=facts.growth,
+        class_names=facts.class_names,
         device=target,
     )
 
 
 def find_snapshot(path: Path) -> Path:
-    """``path`` itself if it is no folder; of a run folder, or its ``snapshots``, the snapshot with the highest number.
+    """``path`` itself if it is a file; of a run folder, or its ``snapshots``, the snapshot with the highest number.
 
-    Raises CheckpointError if the folder has none.
+    Raises CheckpointError if there is nothing, or the folder has none.
     """
+    if not os.path.exists(path):  # unlike Path.exists, also for what no path can be
+        raise CheckpointError(f"{path}: no such file or folder; {_GIVE}")
     if not path.is_dir():
         return path
     folder = path / "snapshots" if (path / "snapshots").is_dir() else path
@@ -113,7 +118,7 @@ def find_snapshot(path: Path) -> Path:
     if not numbered:
         raise CheckpointError(
             f"{path}: has no snapshots/snapshot-*.safetensors. A run writes its first one after train.snapshot_kimg; "
-            "give a snapshot file or a run folder such as runs/00000-quickstart-faces"
+            f"{_GIVE}"
         )
     return max(numbered)[1]
 
@@ -132,20 +137,49 @@ def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
         )
 
 
-def _read_recipe(path: Path, metadata: Mapping[str, str]) -> Recipe:
-    # The components are not checked against the registry here: only the generator's plugin is needed.
+class _Facts(BaseModel):
+    """The metadata of a snapshot, checked: the file may come from anywhere. made_with: distributions and versions."""
+
+    recipe: str
+    made_with: dict[str, str]
+    img_channels: int = Field(ge=1, le=4)
+    c_dim: int = Field(ge=0)
+    nimg: int = Field(ge=0)
+    growth: GrowthState
+    class_names: list[str] | None
+
+
+def _read_facts(path: Path, metadata: Mapping[str, str]) -> _Facts:
     try:
-        return Recipe.model_validate(strict_yaml.read(metadata["recipe"], str(path)).data)
-    except ValidationError as error:
+        return _Facts.model_validate(
+            {
+                **json.loads(metadata["model"]),
+                "recipe": metadata["recipe"],
+                "made_with": {"ganzoo": metadata.get("ganzoo", ""), **json.loads(metadata.get("plugins", "{}"))},
+                "nimg": metadata["nimg"],
+                "growth": json.loads(metadata["growth"]),
+                "class_names": json.loads(metadata.get("class_names", "null")),
+            }
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: holds a recipe that this version of ganzoo cannot read ({error.error_count()} problems, the "
-            f"first: {error.errors()[0]['msg']}). {_made_with(metadata)}"
+            f"{path}: its metadata are not those of a snapshot ({type(error).__name__}: {error}); get the file again"
         ) from error
 
 
-def _made_with(metadata: Mapping[str, str]) -> str:
+def _read_recipe(path: Path, facts: _Facts) -> Recipe:
+    # The components are not checked against the registry here: only the generator's plugin is needed.
+    try:
+        return Recipe.model_validate(strict_yaml.read(facts.recipe, str(path)).data)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: holds a recipe that this version of ganzoo cannot read ({error.error_count()} problems, the "
+            f"first: {error.errors()[0]['msg']}). {_made_with(facts.made_with)}"
+        ) from error
+
+
+def _made_with(made_with: Mapping[str, str]) -> str:
     """What made the snapshot, and how to install what differs."""
-    made_with = {"ganzoo": metadata.get("ganzoo", ""), **json.loads(metadata.get("plugins", "{}"))}
     wanted = [f"{dist}=={version}" for dist, version in made_with.items() if _installed_version(dist) != version]
     names = ", ".join(f"{dist} {version}" for dist, version in made_with.items())
     return f"It was made with {names}" + (f"; try: pip install {' '.join(wanted)}" if wanted else "")

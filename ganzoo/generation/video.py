@@ -20,7 +20,8 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], *, fps: int = 30
     """Write frames uint8 [C, R, R] (grey, RGB, or RGBA premultiplied by alpha) to ``path``, whole or not at all.
 
     The suffix decides: .gif needs nothing, .mp4 (H.264) the optional dependency ganzoo[video]. A GIF counts time in
-    hundredths of a second, and repeats for ever. Frames smaller than 256 px are enlarged by a whole factor.
+    hundredths of a second, shows 50 frames a second at most, and repeats for ever. Frames smaller than 256 px are
+    enlarged by a whole factor.
     background: colour behind RGBA. Raises GanzooError for other suffixes, if the dependency is missing, or if the file
     cannot be written.
     """
@@ -31,6 +32,11 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], *, fps: int = 30
         (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(temporary, pictures, fps)
 
 
+def can_write_mp4() -> bool:
+    """Whether the optional dependency is here."""
+    return find_spec("imageio") is not None and find_spec("imageio_ffmpeg") is not None
+
+
 def check_video_path(path: Path) -> None:
     """Raise GanzooError if ``write_video`` could not write such a file: better known before making the frames."""
     if path.suffix.lower() == ".gif":
@@ -39,7 +45,7 @@ def check_video_path(path: Path) -> None:
         raise GanzooError(
             f"{path}: cannot write a video of the kind {path.suffix or 'without a suffix'!r}: use .mp4 or .gif"
         )
-    if find_spec("imageio") is None or find_spec("imageio_ffmpeg") is None:
+    if not can_write_mp4():
         raise GanzooError(
             f"{path}: writing .mp4 needs an optional dependency: pip install 'ganzoo[video]'. A .gif needs nothing"
         )
@@ -69,4 +75,5 @@ def _write_mp4(path: Path, pictures: Iterator[np.ndarray], fps: int) -> None:
 def _write_gif(path: Path, pictures: Iterator[np.ndarray], fps: int) -> None:
     first = Image.fromarray(next(pictures))
     rest = (Image.fromarray(picture) for picture in pictures)
-    first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
+    # Browsers take a delay of one hundredth for a mistake, and wait ten.
+    first.save(path, save_all=True, append_images=rest, duration=10 * max(2, round(100 / fps)), loop=0)

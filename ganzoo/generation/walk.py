@@ -12,6 +12,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.generation.inputs import labels_for_seeds, seeds_to_latents
 from ganzoo.generation.load import LoadedGenerator
 
+_MOST_FRAMES = 100_000  # nearly an hour; their latents are held in memory
+
 
 def walk(
     generator: LoadedGenerator,
@@ -26,11 +28,16 @@ def walk(
     frames: from one seed to the next. The last seed's picture ends the walk, so F = frames * (len(seeds) - 1) + 1; with
     ``loop`` the walk goes on to just before the first one, so that it can be repeated, and F = frames * len(seeds).
     chosen: the class, as in ``labels_for_seeds``; without it labels are blended where the classes of two seeds differ.
-    Raises GanzooError for fewer than two seeds.
+    Raises GanzooError for fewer than two seeds, or more than 100,000 frames.
     """
     if len(seeds) < 2:
         raise GanzooError(f"a walk needs at least two seeds, such as 0,5,9; given: {', '.join(map(str, seeds))}")
     stops = [*seeds, seeds[0]] if loop else list(seeds)
+    total = frames * (len(stops) - 1)
+    if total > _MOST_FRAMES:
+        raise GanzooError(
+            f"a walk of {total:,} frames is too long, {_MOST_FRAMES:,} at most: take fewer seeds or frames"
+        )
     z = seeds_to_latents(stops, generator.z_dim)
     c = labels_for_seeds(generator, stops, chosen)
     t = torch.arange(frames)[:, None] / frames

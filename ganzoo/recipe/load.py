@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -68,12 +70,12 @@ def _read_file(path: FilePath, extended_by: tuple[FilePath, ...]) -> Document:
     if not isinstance(base_name, str):
         raise RecipeError(f"{place}: extends: must be the path of another recipe, seen from this one")
     base_path = path.parent / base_name
+    if not os.path.isfile(base_path):  # unlike Path.is_file, also for what no path can be
+        raise RecipeError(f"{place}: extends: {base_path}: no such recipe")
     chain = (*extended_by, path.resolve())
     if base_path.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, base_path.resolve()))
         raise RecipeError(f"{place}: extends: recipes extend each other in a circle: {names}")
-    if not base_path.is_file():
-        raise RecipeError(f"{place}: extends: {base_path}: no such recipe")
     base = _read_file(base_path, chain)
     base.data.pop("name", None)  # a recipe is named after its own file, not after the one that it extends
     _merge(base, document)
@@ -111,7 +113,7 @@ def _override(document: Document, override: str) -> None:
     where = f"--set {override}"
     if not equals or not key.strip():
         raise RecipeError(f"{where}: must be key=value, such as train.total_kimg=100")
-    path = tuple(int(part) if part.lstrip("-").isdigit() else part for part in key.strip().split("."))
+    path = tuple(int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in key.strip().split("."))
     parsed = strict_yaml.read_value(text, where)
     value = parsed.data[None]
     places = {(*path, *below): place for below, place in parsed.places.items()}

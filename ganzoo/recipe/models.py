@@ -37,6 +37,21 @@ class DataConfig(Section):
     max_images: int | None = Field(None, ge=1, description="use only so many")
     skip_bad: int = Field(0, ge=0, description="go on with up to so many unreadable images left out")
 
+    @field_validator("path")
+    @classmethod
+    def _is_given(cls, value: str | None) -> str | None:
+        if value == "":  # as from --data "$UNSET"; it would mean the working directory
+            raise ValueError("is empty; give a folder, a zip or a pack of images")
+        return value
+
+    @field_validator("img_resolution")
+    @classmethod
+    def _is_power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            below = 1 << (value.bit_length() - 1)
+            raise ValueError(f"{value} is not a power of two; use {below} or {2 * below}")
+        return value
+
     @field_validator("background")
     @classmethod
     def _is_colour(cls, value: str) -> str:
@@ -61,7 +76,7 @@ class AdamArgs(Section):
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
         [0.0, 0.99], description="decay of the two running means"
     )
-    eps: float = Field(1e-8, gt=0, description="keeps the division finite")
+    eps: Positive = Field(1e-8, description="keeps the division finite")
 
 
 class OptimizerConfig(Section):
@@ -75,7 +90,7 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """How long, how often, and what is kept. A kimg is a thousand real images shown."""
 
-    total_kimg: Positive = Field(description="length of training")
+    total_kimg: float = Field(ge=0.001, allow_inf_nan=False, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
     ema_beta: float | None = Field(0.999, ge=0, lt=1, description="decay of G_ema, per step")
     ema_kimg: Positive | None = Field(None, description="half-life of G_ema instead, whatever the batch size")
@@ -108,7 +123,9 @@ class SystemConfig(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of convolutions and matrix products")
     memory_format: Literal["auto", "channels_last", "contiguous"] = Field("auto", description="layout of images")
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads of a process")
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="CPU threads of a process"
+    )
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto", description="readers that work ahead of training"
     )

@@ -56,7 +56,7 @@ def render(problems: Sequence[Problem]) -> str:
 
 
 def _natural(part: str) -> tuple[int, int, str]:
-    return (0, int(part), "") if part.isdigit() else (1, 0, part)
+    return (0, int(part), "") if part.isdecimal() else (1, 0, part)
 
 
 def _keys(loc: Sequence[Any], data: Any) -> Path:

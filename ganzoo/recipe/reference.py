@@ -123,5 +123,5 @@ def _type(fragment: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 def _range(fragment: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {fragment[key]:g}" for key, sign in signs.items() if abs(fragment.get(key, 1e30)) < 1e15]
+    limits = [f"{sign} {fragment[key]:.15g}" for key, sign in signs.items() if abs(fragment.get(key, 1e30)) < 1e15]
     return f" {' and '.join(limits)}" if limits else ""

@@ -18,8 +18,8 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
         choices = []
         for name in registry.names(kind):
             component = _component(registry.get(kind, name), definitions)
-            definitions[f"{kind} {name}"] = component
-            choices.append({"$ref": f"#/$defs/{kind} {name}"})
+            definitions[f"{kind}.{name}"] = component
+            choices.append({"$ref": f"#/$defs/{kind}.{name}"})
         holder = definitions["DataConfig"] if path[0] == "data" else schema
         holder["properties"][path[-1]] = {"anyOf": [*choices, *([{"type": "null"}] if path[0] == "data" else [])]}
     schema["properties"] = {
@@ -41,7 +41,6 @@ def _component(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "description": f"{entry.owner}: {(entry.cls.__doc__ or '').strip().partition(chr(10))[0]}",
         "properties": {"name": {"const": entry.name}, "args": args},
-        "required": ["name"],
         "additionalProperties": False,
     }
 

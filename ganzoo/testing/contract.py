@@ -109,10 +109,10 @@ def shake_parameters(module: nn.Module) -> None:
 
 def parameters_with_gradient(module: nn.Module, output: Tensor) -> set[str]:
     """Names of the parameters on which ``output`` depends, judged by a gradient that is not all zeros."""
-    names, parameters = zip(*module.named_parameters(), strict=True)
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     weights = torch.randn_like(output)
-    gradients = torch.autograd.grad((output * weights).sum(), parameters, allow_unused=True)
-    return {name for name, g in zip(names, gradients, strict=True) if g is not None and bool(g.count_nonzero())}
+    gradients = torch.autograd.grad((output * weights).sum(), list(trained.values()), allow_unused=True)
+    return {name for name, g in zip(trained, gradients, strict=True) if g is not None and bool(g.count_nonzero())}
 
 
 def close(a: Tensor, b: Tensor) -> bool:

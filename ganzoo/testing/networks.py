@@ -66,7 +66,8 @@ def check_generator(
     final = growth_state(resolutions[-1])
     _check_gradients(contract, G, run, resolutions)
     _check_repeatable(contract, G, run, final)
-    alone = _eval(G)(z[:1], take(c, slice(1)), growth=final)
+    with contract.attempt("forward of one image"):
+        alone = _eval(G)(z[:1], take(c, slice(1)), growth=final)
     contract.require(
         close(alone, run(_eval(G), final)[:1]),
         "in eval mode an image depends on the others of its batch, so pictures would change with the batch size",
@@ -119,7 +120,8 @@ def check_discriminator(
     _check_gradients(contract, D, run, resolutions)
     _check_repeatable(contract, D, run, final)
     if not minibatch_statistics:
-        alone = _eval(D)(images[final.resolution][:1], take(c, slice(1)), growth=final)
+        with contract.attempt("forward of one image"):
+            alone = _eval(D)(images[final.resolution][:1], take(c, slice(1)), growth=final)
         contract.require(
             close(alone, run(_eval(D), final)[:1]),
             "a logit depends on the other images of its batch; if that is meant, check with minibatch_statistics=True",

@@ -126,13 +126,18 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in named if match)]
 
 
-def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Delete the oldest checkpoints until ``keep`` are left, once the newest has been read back and found whole."""
-    paths = list_checkpoints(folder)
-    if len(paths) > keep:
-        load_weights(paths[-1])
-        for path in paths[:-keep]:
-            path.unlink()
+def prune_checkpoints(written: Path, keep: int) -> None:
+    """Leave ``keep`` checkpoints: ``written``, once it has been read back and found whole, and those before it.
+
+    Later ones go too: training resumed before them because they were damaged.
+    """
+    paths = list_checkpoints(written.parent)
+    kept = paths[: paths.index(written) + 1][-keep:]
+    if kept != paths:
+        load_weights(written)
+        for path in paths:
+            if path not in kept:
+                path.unlink()
 
 
 def save_snapshot(

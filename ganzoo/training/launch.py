@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,7 @@ from typing import Any
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe, load_recipe
-from ganzoo.training import rundir
-
-LATEST = "<latest>"  # --resume without a folder; no folder can have this name on every system
+from ganzoo.training import LATEST, rundir
 
 
 def resolve_run(
@@ -31,8 +31,6 @@ def resolve_run(
     if recipe_path is None and resume is not None and resume.endswith((".yaml", ".yml")):
         recipe_path, resume = Path(resume), LATEST  # `--resume recipes/x.yaml`: the option took the argument's place
     overrides = [*overrides, *(_override(key, value) for key, value in flags.items() if value is not None)]
-    if flags.get("data.path") is not None:
-        overrides.append("data.source=null")  # --data replaces a built-in or plugin source
 
     if resume is None:
         if recipe_path is None:
@@ -47,7 +45,7 @@ def resolve_run(
 
     recipe = load_recipe(recipe_path, plugins.registry, overrides)
     found = rundir.find_run_dir(outdir, recipe.name) if resume == LATEST else _existing_run_dir(Path(resume))
-    if found is not None:
+    if found is not None and not any(re.match(r"\s*data(\.path)?\s*=", override) for override in overrides):
         recipe = _with_recorded_data_path(recipe, load_recipe(found / rundir.RECIPE_FILE, plugins.registry))
     return recipe, found  # nothing to resume yet is a fresh start: the same command works before and after a crash
 
@@ -65,8 +63,7 @@ def _existing_run_dir(path: Path) -> Path:
 
 
 def _with_recorded_data_path(recipe: Recipe, recorded: Recipe) -> Recipe:
-    """A recipe's default path often is not here; the run knows where its images were."""
-    path = recipe.data.path
-    if path is None or Path(path).exists() or recorded.data.path is None:
+    """What a recipe has for a path is often a placeholder; the run knows where its images were."""
+    if recipe.data.path is None or recorded.data.path is None or not os.path.exists(recorded.data.path):
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": recorded.data.path})})

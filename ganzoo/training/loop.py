@@ -56,8 +56,8 @@ def train(
     Raises GanzooError for anything wrong with recipe, data, folder or checkpoint, before the first step.
     """
     with (
-        StopRequest() as stop,
         open_session(recipe, plugins, outdir=outdir, resume_from=resume_from, reporter=reporter) as s,
+        StopRequest() as stop,  # until here there is no step to finish, and Ctrl-C interrupts at once
     ):
         G, D, G_ema, loss, state, config = s.G, s.D, s.G_ema, s.loss, s.state, recipe.train
         total_nimg = round(config.total_kimg * 1000)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import nn
 
@@ -20,14 +20,14 @@ def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
     """The text of ``ganzoo run --dry-run``. Works without the data: then the recipe's own numbers are assumed."""
     lines, img_channels, c_dim = describe_data(recipe, plugins)
     G, D = build.build_networks(recipe, plugins.registry, img_channels=img_channels, c_dim=c_dim, device="meta")
-    schedule = build.build_growth(recipe, plugins.registry)
+    phases = build.build_growth(recipe, plugins.registry).phases(round(recipe.train.total_kimg * 1000))
     build.build_loss(recipe, plugins.registry)
-    total_nimg = round(recipe.train.total_kimg * 1000)
+    build.check_batch_sizes(recipe, plugins.registry, D, phases)
     return "\n".join(
         [
             f"recipe: {recipe.name} (seed {recipe.seed}), {recipe.train.total_kimg:g} kimg",
             *describe_networks(recipe, G, D),
-            *describe_phases(schedule.phases(total_nimg)),
+            *describe_phases(phases),
             *lines,
         ]
     )
@@ -60,7 +60,7 @@ def describe_phases(phases: Sequence[Phase]) -> list[str]:
 def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], int, int]:
     """(lines, img_channels, c_dim) of the data, or of what the recipe says where the data are not here yet."""
     config = recipe.data
-    if config.path is not None and not Path(config.path).exists():
+    if config.path is not None and not os.path.exists(config.path):
         channels = config.img_channels or 3
         per_image = config.img_resolution**2 * channels * 4 / 3 / 2**20  # MiB, all mip levels together
         lines = [

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import Batches, TrainingData, batches
-from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthSchedule, GrowthState
 from ganzoo.recipe import Recipe
 from ganzoo.training.checkpoint import TrainingState
@@ -69,12 +68,6 @@ class RealImages:
 
     def _open(self, growth: GrowthState) -> None:
         self.close()
-        world_size = self._processes.world_size
-        if growth.batch_size % world_size:
-            raise GanzooError(
-                f"growth: a batch of {growth.batch_size} at {growth.resolution} px cannot be shared by {world_size} "
-                f"processes; use a multiple of {world_size}"
-            )
         self._batches = batches(
             self._data,
             resolution=growth.resolution,
@@ -84,5 +77,5 @@ class RealImages:
             mirror=self._recipe.data.mirror,
             workers=self._recipe.system.workers,
             rank=self._processes.rank,
-            world_size=world_size,
+            world_size=self._processes.world_size,
         )

@@ -6,12 +6,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ganzoo.files import write_text
+from ganzoo.errors import printable
+from ganzoo.files import append_line, write_text
 from ganzoo.interfaces import GrowthState
 from ganzoo.training.curves import draw_curves
 
@@ -25,7 +26,6 @@ class Reporter:
         self._active = active
         self._console = console or Console(file=sys.stdout, highlight=False)
         self._early: list[str] = []  # what was said before there was a folder to write it to
-        self._log: TextIO | None = None
         self._run_dir: Path | None = None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -37,8 +37,9 @@ class Reporter:
         """A line for the screen and for log.txt."""
         if not self._active:
             return
+        message = printable(message)
         console = self._bar.console if self._bar else self._console
-        console.print(message, markup=False, soft_wrap=True)
+        console.print(message, markup=False, emoji=False, soft_wrap=True)
         self._record(message)
 
     def attach(self, run_dir: Path, nimg: int) -> None:
@@ -46,7 +47,6 @@ class Reporter:
         if not self._active:
             return
         self._run_dir = run_dir
-        self._log = open(run_dir / "log.txt", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         for line in self._early:
             self._record(line)
         stats = run_dir / "stats.jsonl"
@@ -95,8 +95,7 @@ class Reporter:
         else:
             self._record(line)
         if self._run_dir is not None:
-            with open(self._run_dir / "stats.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            append_line(self._run_dir / "stats.jsonl", json.dumps(record))
             if time.monotonic() - self._last_curves > _CURVES_SECONDS:
                 self.draw_curves()
 
@@ -107,17 +106,10 @@ class Reporter:
             self._last_curves = time.monotonic()
 
     def end(self) -> None:
-        """Training has ended: no bar below the last words."""
+        """Leave the terminal as it was: no bar below the last words."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-    def close(self) -> None:
-        """Leave the terminal as it was, and close the log."""
-        self.end()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
 
     def _left(self, nimg: int) -> str:
         """At the speed of the last tick: a mean over all resolutions so far would promise too much."""
@@ -126,9 +118,9 @@ class Reporter:
         return format_seconds((self._total - nimg) / 1000 * self._sec_per_kimg)
 
     def _record(self, line: str) -> None:
-        if self._log is not None:
-            self._log.write(line + "\n")
-        elif self._run_dir is None:
+        if self._run_dir is not None:
+            append_line(self._run_dir / "log.txt", line)
+        else:
             self._early.append(line)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ganzoo.errors import CheckpointError, GanzooError
-from ganzoo.recipe import Recipe
+from ganzoo.recipe import Recipe, strict_yaml
 
 RECIPE_FILE = "recipe.yaml"
 
@@ -32,10 +32,10 @@ def create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
 
 def _create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
     outdir.mkdir(parents=True, exist_ok=True)
-    label = re.sub(r"[^\w.+-]+", "_", f"{recipe_name}-{data_name}")
+    data_name = re.sub(r"[^\w.+-]+", "_", data_name)[:32]  # names of more than 255 bytes are refused
     number = 1 + max((_number(p) for p in outdir.iterdir()), default=-1)
     while True:
-        path = outdir / f"{number:05d}-{label}"
+        path = outdir / f"{number:05d}-{recipe_name}-{data_name}"
         try:
             path.mkdir()
             return path
@@ -45,9 +45,14 @@ def _create_run_dir(outdir: Path, recipe_name: str, data_name: str) -> Path:
 
 def find_run_dir(outdir: Path, recipe_name: str) -> Path | None:
     """The newest run of this recipe in ``outdir``."""
-    label = re.sub(r"[^\w.+-]+", "_", recipe_name)
-    runs = [p for p in outdir.glob(f"*-{label}-*") if _number(p) >= 0 and (p / RECIPE_FILE).is_file()]
+    runs = [p for p in outdir.glob(f"*-{recipe_name}-*") if _number(p) >= 0 and _recorded_name(p) == recipe_name]
     return max(runs, key=_number, default=None)
+
+
+def _recorded_name(run_dir: Path) -> Any:
+    """The recipe's name as recorded: the folder's may be that of recipe `a` on data `b-c`, or of `a-b` on `c`."""
+    path = run_dir / RECIPE_FILE
+    return strict_yaml.read(path.read_text(encoding="utf-8"), str(path)).data.get("name") if path.is_file() else None
 
 
 def lock_run_dir(run_dir: Path) -> FileLock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import signal as signals
 import time
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Session:
     def end_tick(self, growth: GrowthState) -> None:
         """Report the means since the last tick and start anew."""
         means = self._means()
-        now, (nimg, then) = time.monotonic(), self.tick_start
+        now, (nimg, then) = time.perf_counter(), self.tick_start
         self.state.seconds += now - then
         self.report.tick(
             {
@@ -92,9 +93,20 @@ class Session:
         if bad:
             raise GanzooError(
                 f"{self.run_dir}: training diverged before kimg {self.state.nimg / 1000:g}: {', '.join(bad)} is not a "
-                "finite number. The last checkpoint is from before; start anew with a lower growth.args.lr, or with "
-                "system.precision: fp32."
+                "finite number. Every checkpoint and snapshot is from before; start anew with a lower growth.args.lr, "
+                "or with system.precision: fp32."
             )
+
+    def out_of_memory(self) -> GanzooError:
+        """What to tell somebody whose GPU is too small for the present phase."""
+        growth = self.schedule.at(self.state.nimg)
+        return GanzooError(
+            f"{self.run_dir}: {device_name(self.system.device)} has not enough memory at kimg "
+            f"{self.state.nimg / 1000:g}, {growth.resolution} px with a batch of {growth.batch_size} over "
+            f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size, or "
+            f"go on where there is more: on a larger GPU, on several, or with system.precision: bf16 "
+            f"(ganzoo run --resume {self.run_dir})."
+        )
 
     def _means(self) -> dict[str, float]:
         """Every logged term, its mean over the steps since the last tick and over all processes."""
@@ -122,7 +134,7 @@ class Session:
         """Everything needed to go on exactly from here; then drop the oldest."""
         folder = self.run_dir / "checkpoints"
         self.state.sums = {name: total.item() for name, total in self.sums.items()}
-        checkpoint.save_checkpoint(
+        path = checkpoint.save_checkpoint(
             folder,
             self.trainee,
             self.state,
@@ -130,8 +142,8 @@ class Session:
             extra={**self.metadata, "computed_by": _computed_by(self.system, self.processes)},
             device=self.system.device,
         )
-        if self.processes.is_main:
-            checkpoint.prune_checkpoints(folder, self.recipe.train.keep_checkpoints)
+        if path is not None:
+            checkpoint.prune_checkpoints(path, self.recipe.train.keep_checkpoints)
 
     def finish(self, signal: int | None) -> None:
         """Last words."""
@@ -145,8 +157,12 @@ class Session:
             return
         kimg = self.state.nimg // 1000
         self.report.log(f"done: kimg {self.state.nimg / 1000:g} in {format_seconds(self.state.seconds)}")
-        self.report.log(f"snapshot:    {self.run_dir / 'snapshots' / f'snapshot-{kimg:06d}.safetensors'}")
-        self.report.log(f"sample grid: {self.run_dir / f'fakes_{kimg:06d}.png'}")
+        for what, path in (
+            ("snapshot:   ", self.run_dir / "snapshots" / f"snapshot-{kimg:06d}.safetensors"),
+            ("sample grid:", self.run_dir / f"fakes_{kimg:06d}.png"),
+        ):
+            if path.exists():  # not where a run was told to end before the point that it had reached
+                self.report.log(f"{what} {path}")
 
 
 @contextmanager
@@ -190,17 +206,19 @@ def open_session(
             modules["loss"] = loss.to(system.device)
         trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
         rng.seed_all(recipe.seed, processes.rank)  # different latents on every rank
-        for line in (*describe_networks(recipe, G, D), *describe_phases(schedule.phases(_total(recipe)))):
+        phases = schedule.phases(round(recipe.train.total_kimg * 1000))
+        for line in (*describe_networks(recipe, G, D), *describe_phases(phases)):
             report.log(line)
+        build.check_batch_sizes(recipe, plugins.registry, D, phases, world_size=processes.world_size)
 
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
         if resume_from is not None:
-            state = _resume(resume_from, trainee, info.fingerprint, system, processes, report)
+            state = _resume(recipe, resume_from, trainee, info.fingerprint, system, processes, report)
             sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
 
         # Open the run folder, now that nothing can be wrong any more.
-        run_dir = _open_run_dir(recipe, info.name, outdir, resume_from, processes)
+        run_dir = resume_from or _new_run_dir(recipe, info.name, outdir, processes, system.device)
         if lock is None and processes.is_main:
             lock = rundir.lock_run_dir(run_dir)
         if processes.is_main:
@@ -217,17 +235,19 @@ def open_session(
         }
         session = Session(
             recipe, run_dir, system, processes, report, G, D, G_ema, loss, schedule, opt_G, opt_D, trainee, state,
-            reals, grids, metadata, sums, (state.nimg, time.monotonic()),
+            reals, grids, metadata, sums, (state.nimg, time.perf_counter()),
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
             grids.save_reals(run_dir)
             session.save_fakes(schedule.at(0))
         try:
             yield session
+        except torch.cuda.OutOfMemoryError as error:
+            raise session.out_of_memory() from error
         finally:
             reals.close()
     finally:
-        report.close()
+        report.end()
         if lock is not None:
             lock.release()
         distributed.stop()
@@ -239,16 +259,11 @@ def make_optimizer(config: OptimizerConfig, player: torch.nn.Module) -> Adam:
     return Adam(player.parameters(), lr=0.0, betas=(float(beta1), float(beta2)), eps=config.args.eps, fused=True)
 
 
-def _total(recipe: Recipe) -> int:
-    return round(recipe.train.total_kimg * 1000)
-
-
-def _open_run_dir(recipe: Recipe, data_name: str, outdir: Path, resume_from: Path | None, processes: Processes) -> Path:
-    if resume_from is not None:
-        return resume_from
+def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
+    """Made by rank 0, which tells the others its name."""
     path = rundir.create_run_dir(outdir, recipe.name, data_name) if processes.is_main else Path()
-    name = torch.frombuffer(bytearray(str(path).encode()), dtype=torch.uint8)
-    return Path(distributed.gather_bytes(name, torch.device("cpu"))[0].numpy().tobytes().decode())
+    name = torch.frombuffer(bytearray(os.fsencode(path)), dtype=torch.uint8)
+    return Path(os.fsdecode(distributed.gather_bytes(name, device)[0].numpy().tobytes()))
 
 
 def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> None:
@@ -259,7 +274,13 @@ def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> N
 
 
 def _resume(
-    run_dir: Path, trainee: Trainee, fingerprint: str, system: System, processes: Processes, report: Reporter
+    recipe: Recipe,
+    run_dir: Path,
+    trainee: Trainee,
+    fingerprint: str,
+    system: System,
+    processes: Processes,
+    report: Reporter,
 ) -> TrainingState:
     path = checkpoint.newest_valid_checkpoint(run_dir / "checkpoints", log=report.log)
     if path is None:
@@ -267,6 +288,8 @@ def _resume(
         return TrainingState()
     state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
+    if state.nimg >= round(recipe.train.total_kimg * 1000):
+        report.log(f"nothing is left to train: train.total_kimg is {recipe.train.total_kimg:g}; --kimg N sets another")
     before, now = read_metadata(path).get("computed_by"), _computed_by(system, processes)
     if before != now:
         report.log(f"warning: trained by {before} so far, and by {now} from here: close to the same, not bit for bit")

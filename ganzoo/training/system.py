@@ -61,7 +61,9 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise RecipeError(f"system.device: {name!r} is no device; use auto, cuda, cuda:1, mps or cpu") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise RecipeError(f"system.device: {name!r} is no device to train on; use auto, cuda, cuda:1, mps or cpu")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise RecipeError("system.device: cuda, but torch sees no GPU here; use `--set system.device=cpu`")
@@ -75,7 +77,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has inside a container or under taskset."""
+    """Cores that this process may use: fewer than the machine has under taskset or in a set of CPUs."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

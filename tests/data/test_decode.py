@@ -65,8 +65,21 @@ def test_truncated_file_is_named(encode, pixels, format, kept):
 
 
 def test_not_an_image_is_named():
-    with pytest.raises(DataError, match=r"7\.png.*cannot identify image file"):
+    with pytest.raises(DataError, match=r"7\.png: cannot be read as an image: it is none of PNG, JPEG, "):
         decode(b"<html>404</html>", "7.png")
+
+
+@pytest.mark.parametrize("format", ["eps", "ico", "pdf"])
+def test_decoders_of_other_formats_are_never_tried(encode, format):
+    # whatever the file is called: Pillow gives EPS to Ghostscript, which is a language
+    with pytest.raises(DataError, match="it is none of PNG"):
+        decode(encode(Image.new("RGB", (16, 16)), format), "x.png")
+
+
+def test_pictures_of_phones_with_several_frames_are_read(encode):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], "mpo", save_all=True, append_images=frames[1:])
+    assert decode(data, "x.jpg").shape == (4, 6, 3)
 
 
 def test_decompression_bomb_is_refused_before_it_is_unpacked():

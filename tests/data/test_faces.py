@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ganzoo.data.sources import CartoonFaces
 from ganzoo.data.sources.faces import CHOICES, RANGES
+from ganzoo.errors import RecipeError
+from ganzoo.recipe import load_recipe
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
 
 
 def test_a_face_depends_on_seed_and_index_only():
@@ -44,7 +50,14 @@ def test_labels_are_the_hair_styles_and_all_values_occur():
         assert all(low <= a[key] <= high for a in attributes)
 
 
-@pytest.mark.parametrize("args", [{"num_images": 0}, {"img_resolution": 2}, {"seed": -1}])
-def test_impossible_sets_are_refused(args):
-    with pytest.raises(ValueError, match="must be"):
-        CartoonFaces(**{"img_resolution": 8, **args})
+@pytest.mark.parametrize("args", [{"num_images": 0}, {"num_images": 10**10}, {"seed": -1}, {"seed": 2**32}])
+def test_impossible_sets_are_no_recipe(args, registry):
+    key = f"data.source.args.{next(iter(args))}"
+    settings = [f"{key}={next(iter(args.values()))}"]
+    with pytest.raises(RecipeError, match=f"{key}: must be"):
+        load_recipe(QUICKSTART, registry, settings)
+
+
+def test_faces_need_a_few_pixels():
+    with pytest.raises(ValueError, match="img_resolution must be 4 or more, not 2"):
+        CartoonFaces(img_resolution=2)

@@ -76,6 +76,19 @@ def test_inspect_json(run, mixed, tmp_path):
     assert (tmp_path / "sheets" / "s.png").is_file() and not (tmp_path / "animals-contact.png").exists()
 
 
+def test_names_do_not_act_on_the_terminal(run, make_zip, encode, pixels):
+    path = make_zip({"cat\x1b[2J/a.png": encode(pixels(0)), "dog/b.png": encode(pixels(1)), "dog/\x07.png": b"junk"})
+    for arguments in (["inspect", path], ["pack", path, "out", "--resolution", 8, "--skip-bad", 1]):
+        output = run(*arguments).output
+        assert "\\x07.png" in output and not {"\x1b", "\x07"} & set(output)
+
+
+@pytest.mark.parametrize("sheet", ["sheet.xyz", "sheet.pdf", "sheet"])
+def test_a_sheet_that_is_no_png_is_refused_before_anything_is_read(run, sheet):
+    result = run("inspect", "no-such-folder", "--contact-sheet", sheet)
+    assert result.exit_code == 2 and f"'{sheet}' does not end in .png" in result.output
+
+
 def test_inspect_fails_if_nothing_is_usable(run, tmp_path):
     (tmp_path / "x.png").write_bytes(b"junk")
     result = run("inspect", tmp_path)

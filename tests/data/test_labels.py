@@ -60,6 +60,8 @@ def test_null_means_none_even_with_class_folders():
         ([["a/0.png", 0], ["a/1.png", 0]], r"1 of 3 images have no label, b/0\.png"),
         ([[n, 0] for n in [*NAMES, "c/9.png"]], r"1 files that are not there, c/9\.png"),
         ([[n, i - 1] for i, n in enumerate(NAMES)], "label -1 is negative"),
+        ([[n, 3_000_000_000] for n in NAMES], "label 3000000000 is too large"),
+        ([[n, 2**63] for n in NAMES], "is too large"),
         ([[n, "cat"] for n in NAMES], "class numbers"),
         ([[n, 0.5] for n in NAMES], "class numbers"),
         ([[n, True] for n in NAMES], "class numbers"),
@@ -75,7 +77,9 @@ def test_inconsistent_dataset_json(labels, message):
         parse(labels)
 
 
-@pytest.mark.parametrize("text", [b"{", b"[]", b"\xff\xfe", b'{"labels": [["a/0.png", 0]], "class_names": 3}'])
+@pytest.mark.parametrize(
+    "text", [b"{", b"[]", b"[" * 200_000, b"\xff\xfe", b'{"labels": [["a/0.png", 0]], "class_names": 3}']
+)
 def test_damaged_dataset_json(text):
     with pytest.raises(DataError, match=r"^set/dataset\.json: "):
         from_dataset_json(text, ["a/0.png"], "set/dataset.json")

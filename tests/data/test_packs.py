@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +19,12 @@ from ganzoo.interfaces import Dataset
 
 def silent(line):
     pass
+
+
+def edit(pack, section, **values):
+    info = json.loads((pack / "pack.json").read_text())
+    info[section].update(values)
+    (pack / "pack.json").write_text(json.dumps(info))
 
 
 def test_pack_and_read(folder, tmp_path, pixels):
@@ -105,6 +114,25 @@ def test_small_images_are_mentioned_once(folder, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".zip"])
+def test_names_that_cannot_be_are_refused(folder, tmp_path, name):
+    with pytest.raises(DataError, match="cannot be written: "):
+        pack_images(str(folder), tmp_path / name, resolution=8, log=silent)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+@pytest.mark.parametrize("name", ["packed", "packed.zip"])
+def test_a_disk_that_fills_up_while_writing(folder, tmp_path, name):
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); from ganzoo.cli import main; main(sys.argv[1:])"
+    )
+    arguments = ["data", "pack", str(folder), str(tmp_path / name), "--resolution", "8"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and f"{name}: cannot be written: File too large. Free some space" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["animals"]
+
+
 class Exploding(Dataset):
     name, fingerprint = "exploding", "0"
 
@@ -130,7 +158,7 @@ def test_no_half_written_output_after_an_exception(tmp_path, monkeypatch, name):
 
 def test_a_full_disk_is_noticed_before_writing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(DataError, match=r"3 kB are needed .* 1 kB are free.*data\.cache=FOLDER"):
+    with pytest.raises(DataError, match=r"3 kB are needed .* 1 kB are free\. Choose another disk, or .*--resolution"):
         pack_images(str(folder), tmp_path / "packed", resolution=8, log=silent)
     assert not (tmp_path / "packed").exists()
 
@@ -142,6 +170,11 @@ def test_a_full_disk_is_noticed_before_writing(folder, tmp_path, monkeypatch):
         (lambda p: (p / "images-0004.u8").unlink(), r"images-0004\.u8"),
         (lambda p: (p / "labels.npy").unlink(), r"labels\.npy"),
         (lambda p: np.save(p / "labels.npy", np.zeros(3)), "3 labels for 12 images"),
+        (lambda p: np.save(p / "labels.npy", np.full(12, -1)), "label -1 is negative"),
+        (lambda p: np.save(p / "labels.npy", np.array(["cat"] * 12)), r"labels are <U3 \[12\]"),
+        (lambda p: edit(p, "fit", resolution=2**100), "Delete it"),
+        (lambda p: edit(p, "fit", hello=1), "hello"),
+        (lambda p: (p / "pack.json").write_text("[" * 200_000), "Delete it"),
         (lambda p: np.save(p / "labels.npy", np.array([{}] * 12), allow_pickle=True), "allow_pickle=False"),
         (lambda p: (p / "pack.json").write_text("{"), "Delete it"),
         (lambda p: (p / "pack.json").write_text("{}"), "Delete it"),

@@ -90,6 +90,27 @@ def test_large_folders_are_read_once_to_be_fingerprinted(folder, monkeypatch):
     assert FolderDataset(path=str(folder)).fingerprint != first and len(reads) == 12
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_what_is_no_file_is_named_and_not_waited_for(folder):
+    os.mkfifo(folder / "cat" / "pipe.png")
+    data = open_dataset(str(folder))
+    assert data.fingerprint
+    with pytest.raises(DataError, match=r"pipe\.png: cannot be read: neither a file nor a link to one"):
+        data.image(data.names.index("cat/pipe.png"))
+
+
+def test_folders_that_cannot_be_read_are_not_passed_over(folder, monkeypatch):
+    def scandir(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="dog: cannot be read: Permission denied"):
+        open_dataset(str(folder))
+
+
 def test_missing_empty_and_strange_paths_say_what_would_work(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "x.tar").write_bytes(b"")
@@ -169,9 +190,8 @@ def test_zip_is_read_from_many_threads_at_once(make_zip, encode, pixels):
     assert zipfile.is_zipfile(data.path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges on Windows")
 def test_a_dangling_link_is_a_bad_file_like_any_other(tmp_path):
-    from PIL import Image
-
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
     dataset = FolderDataset(path=str(tmp_path))

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ganzoo.cli import main
-from ganzoo.generation import load
+from ganzoo.generation import load, video
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_class_is_chosen_by_name(run, make_snapshot, tmp_path):
     [
         (["--seeds", "0-"], "write them like 0-35,40"),
         (["--grid", "6"], "ROWSxCOLS"),
+        (["--grid", "999x999", "--seeds", "0-1"], "999x999 images of 16 px are too many"),
         (["--class", "1"], "without labels"),
         (["--device", "cuda:99"], "cannot be used here"),
     ],
@@ -88,6 +89,14 @@ def test_walk_writes_a_video(run, make_snapshot, tmp_path):
     assert code == 0 and "w.gif (9 frames, 0.9 s)" in output
     with Image.open(tmp_path / "w.gif") as gif:
         assert gif.n_frames == 9
+
+
+@pytest.mark.parametrize(("mp4", "name"), [(False, "walk.gif"), (True, "walk.mp4")])
+def test_walk_needs_nothing_optional(run, make_snapshot, tmp_path, monkeypatch, mp4, name):
+    monkeypatch.setattr(video, "can_write_mp4", lambda: mp4)
+    monkeypatch.setattr(video, "_write_mp4", lambda path, pictures, fps: path.write_bytes(b"mp4"))
+    code, output = run("walk", make_snapshot(), "--seeds", "0,1", "--frames", "2")
+    assert code == 0 and name in output and (tmp_path / name).is_file()
 
 
 def test_walk_refuses_before_it_loads_anything(run, tmp_path):

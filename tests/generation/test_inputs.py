@@ -24,7 +24,9 @@ def test_parse_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,,2", "-1", "1.5", "0-3-5", "5-2", "4294967296", "0:3"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,,2", "-1", "1.5", "0-3-5", "5-2", "4294967296", "0:3", "9" * 5000, "5-4294967295"]
+)
 def test_parse_seeds_refuses(text):
     with pytest.raises(GanzooError, match="seeds"):
         parse_seeds(text)
@@ -51,7 +53,7 @@ def test_class_by_name_and_by_index(make_generator):
     assert labels_for_seeds(generator, [0], "1").tolist() == [[0, 0, 1]]  # a name comes before an index
 
 
-@pytest.mark.parametrize("wrong", ["dgo", "3", "-1"])
+@pytest.mark.parametrize("wrong", ["dgo", "3", "-1", "9" * 5000])
 def test_unknown_class(make_generator, wrong):
     with pytest.raises(GanzooError, match="there are 0 to 2, or cat, dog, owl") as caught:
         labels_for_seeds(make_generator(c_dim=3, class_names=["cat", "dog", "owl"]), [0], wrong)

@@ -9,7 +9,7 @@ from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.generation import load_generator
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.training.checkpoint import Trainee, TrainingState, save_checkpoint
-from ganzoo.weights import save_weights
+from ganzoo.weights import load_weights, save_weights
 
 
 def test_snapshot_gives_the_saved_generator(make_snapshot, plugins):
@@ -50,8 +50,9 @@ def test_folder_without_snapshots(tmp_path, plugins):
 
 
 def test_missing_file(tmp_path, plugins):
-    with pytest.raises(CheckpointError, match="no such file"):
-        load_generator(tmp_path / "snapshot-000001.safetensors", plugins=plugins)
+    for name in ("snapshot-000001.safetensors", "x" * 300):
+        with pytest.raises(CheckpointError, match="no such file or folder; give a snapshot file or a run folder"):
+            load_generator(tmp_path / name, plugins=plugins)
 
 
 def test_flipped_bit_is_noticed(make_snapshot, plugins):
@@ -67,6 +68,28 @@ def test_file_that_is_no_snapshot(tmp_path, plugins):
     path = tmp_path / "model.safetensors"
     save_weights(path, {"x": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="not a snapshot"):
+        load_generator(path, plugins=plugins)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", "[" * 200_000),
+        ("model", '{"img_channels": 1000000, "c_dim": 0}'),
+        ("growth", '{"resolution": 16, "code": "x"}'),
+        ("nimg", "many"),
+        ("plugins", "[1]"),
+        ("class_names", '{"a": 1}'),
+        ("recipe", None),
+    ],
+)
+def test_metadata_that_are_whole_but_wrong(make_snapshot, plugins, key, value):
+    path = make_snapshot()
+    tensors, metadata = load_weights(path)
+    del metadata["sha256"]
+    metadata = {k: v for k, v in {**metadata, key: value}.items() if v is not None}
+    save_weights(path, tensors, metadata)
+    with pytest.raises(CheckpointError, match="its metadata are not those of a snapshot"):
         load_generator(path, plugins=plugins)
 
 
@@ -107,7 +130,7 @@ def _wider(init):
     return wrapper
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
 def test_device_that_is_not_here(make_snapshot, plugins, device):
     with pytest.raises(GanzooError, match=f"device '{device}' cannot be used here"):
         load_generator(make_snapshot(), device=device, plugins=plugins)

@@ -77,6 +77,11 @@ def test_walk_blends_labels_or_keeps_the_chosen_one(make_generator):
     assert torch.equal(c, torch.eye(4)[[2] * len(z)])
 
 
+def test_walk_has_an_end(make_generator):
+    with pytest.raises(GanzooError, match="a walk of 3,000,000 frames is too long"):
+        walk(make_generator(), [1, 2, 3], frames=1_000_000, loop=True)
+
+
 def test_walk_needs_two_seeds(make_generator):
     with pytest.raises(GanzooError, match="at least two seeds"):
         walk(make_generator(), [5])

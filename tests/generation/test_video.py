@@ -24,6 +24,13 @@ def test_gif(tmp_path, channels):
     assert means == pytest.approx([0, 40, 80, 120, 160], abs=2)
 
 
+@pytest.mark.parametrize(("fps", "milliseconds"), [(10, 100), (30, 30), (50, 20), (60, 20), (100, 20)])
+def test_gif_has_no_delay_that_browsers_replace(tmp_path, fps, milliseconds):
+    write_video(tmp_path / "walk.gif", frames(), fps=fps)
+    with Image.open(tmp_path / "walk.gif") as gif:
+        assert gif.info["duration"] == milliseconds
+
+
 def test_mp4(tmp_path):
     imageio = pytest.importorskip("imageio.v2", reason="needs ganzoo[video]")
     pytest.importorskip("imageio_ffmpeg", reason="needs ganzoo[video]")

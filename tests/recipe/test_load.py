@@ -76,9 +76,12 @@ seed: 2
         ("data", "{img_resolution: 16}", "give either `path`"),
         ("data", "{path: x, source: {name: faces}, img_resolution: 16}", "not both"),
         ("data", "{path: x, img_resolution: 16, background: blurple}", "is no colour"),
+        ("data", "{path: '', img_resolution: 16}", "data.path: is empty; give a folder"),
         ("data", "{path: x, img_resolution: 16, img_channels: 2}", "must be 1, 3 or 4, not 2"),
         ("train", "{total_kimg: 5, ema_beta: 0.9, ema_kimg: 3}", "give one of"),
         ("train", "{total_kimg: .nan}", "train.total_kimg: must be"),
+        ("train", "{total_kimg: .inf}", "train.total_kimg: must be"),
+        ("train", "{total_kimg: 1e-4}", "train.total_kimg: must be at least 0.001"),
         ("train", "{total_kimg: yes}", "must be a number, not 'yes'"),
         ("train", "5", "train: must be a mapping, not 5"),
         ("train", "{total_kimg: 5, grid: [3]}", "must have at least 2 entries, not 1"),
@@ -88,6 +91,7 @@ seed: 2
         ("generator", "{name: small, args: [1]}", "generator.args: must be a mapping"),
         ("growth", "{name: steps, args: {lr: high}}", "must be a number or a mapping, not 'high'"),
         ("system", "{device: gpu}", "system.device: must match"),
+        ("system", "{threads: 1000000}", "must be at most 1024"),
         ("system", "{threads: many}", "must be a whole number or 'auto', not 'many'"),
         ("recipe_version", "2", "must be 1, not 2"),
         ("name", "a/b", "cannot name a folder"),
@@ -162,7 +166,7 @@ def test_a_wrong_override_says_so(registry, recipe_file, override, message):
 
 def test_data_path_replaces_a_source(registry, recipe_file):
     path = recipe_file(data="{source: {name: faces}, img_resolution: 16}")
-    recipe = load_recipe(path, registry, ['data.path="photos"', "data.source=null"])
+    recipe = load_recipe(path, registry, ['data.path="photos"'])
     assert recipe.data.path == "photos" and recipe.data.source is None
 
 
@@ -192,3 +196,15 @@ def test_a_constructor_that_cannot_be_checked_names_its_owner(registry):
 
     with pytest.raises(PluginError, match="loss 'strange' of odd-gan 3: its constructor's annotations"):
         args_model(Entry("loss", "strange", Strange, Owner("odd-gan", "3")))
+
+
+@pytest.mark.parametrize("key", ["²", "--4"])
+def test_keys_that_look_like_numbers_are_text(registry, recipe_file, key):
+    lines = problems(registry, recipe_file(), f"growth.args.lr.{key}=1")
+    assert any(f"growth.args.lr.{key}: " in line for line in lines)
+    assert problems(registry, recipe_file(text=f'"1{key}2": 1\n'))
+
+
+@pytest.mark.parametrize("base", [r"a\0b", "a" * 5000, "."])
+def test_extending_what_is_no_file_is_a_problem(registry, recipe_file, base):
+    assert "no such recipe" in problems(registry, recipe_file(text=f'extends: "{base}"\n'))[0]

@@ -1,7 +1,9 @@
 """The loop, with the smallest GAN that grows: what it writes, how it stops, and that resuming is exact."""
 
 import json
+import os
 import signal
+import sys
 
 import pytest
 import tiny
@@ -12,6 +14,7 @@ from rich.console import Console
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.recipe import parse_recipe
+from ganzoo.training import session
 from ganzoo.training.loop import passed, total_loss, train
 from ganzoo.training.report import Reporter
 from ganzoo.weights import load_weights, read_metadata
@@ -241,3 +244,39 @@ def test_passed_keeps_the_beat_whatever_the_step():
 def test_total_loss_is_the_sum_of_the_means():
     terms = {"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([[1.0], [2.0]]), "c": torch.tensor(0.5)}
     assert total_loss(terms).item() == 2.0 + 1.5 + 0.5
+
+
+def test_a_run_that_is_long_enough_says_that_nothing_is_left(run):
+    run_dir, reporter = run(stop_at=104), StopAt()
+    run("train.total_kimg=0.05", resume_from=run_dir, reporter=reporter)
+    said = "\n".join(reporter.said)
+    assert "nothing is left to train: train.total_kimg is 0.05" in said
+    assert "snapshot:" not in said, "there is none of this moment"
+
+
+def test_ctrl_c_interrupts_at_once_while_nothing_is_trained_yet(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(session, "open_data", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_that_is_too_small_is_told(run, monkeypatch):
+    def fail(*args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tiny.TinyLoss, "g_loss", fail)
+    with pytest.raises(GanzooError, match=r"not enough memory at kimg 0, 4 px with a batch of 8 .*batch_size"):
+        run()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_no_trouble(run, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(4):
+        Image.new("RGB", (16, 16), (60 * i, 0, 90)).save(folder / os.fsdecode(b"\xff%d.png" % i))
+    data = [f"data.path={json.dumps(str(folder))}", "data.labels=false", "train.total_kimg=0.1"]
+    run_dir = run(*data, stop_at=40)
+    assert run_dir.name == "00000-tiny-caf_"
+    assert run(*data, resume_from=run_dir) == run_dir

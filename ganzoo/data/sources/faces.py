@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import Field
 
 from ganzoo.data.sources.face_parts import draw_face
 from ganzoo.interfaces import Dataset
@@ -43,10 +45,16 @@ class CartoonFaces(Dataset):
 
     name = "faces"
 
-    def __init__(self, *, img_resolution: int, num_images: int = 10_000, seed: int = 0) -> None:
-        """img_resolution: pixels, any number from 4 on. num_images: how many. seed: which."""
-        if num_images < 1 or img_resolution < 4 or not 0 <= seed < 2**32:
-            raise ValueError("num_images must be 1 or more, img_resolution 4 or more, seed from 0 to 2**32 - 1")
+    def __init__(
+        self,
+        *,
+        img_resolution: int,
+        num_images: Annotated[int, Field(ge=1, le=10_000_000, description="how many faces")] = 10_000,
+        seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="which faces")] = 0,
+    ) -> None:
+        """img_resolution: pixels, any number from 4 on."""
+        if img_resolution < 4:
+            raise ValueError(f"img_resolution must be 4 or more, not {img_resolution}")
         self.img_resolution = img_resolution
         self.seed = seed
         self._num_images = num_images

@@ -76,7 +76,7 @@ class ImageFiles(Dataset):
         if self._fingerprint is None:
             digest = hashlib.sha256()
             for name, (size, crc) in zip(self.names, self.checksums(), strict=True):
-                digest.update(f"{name}\0{size}\0{crc}\n".encode())
+                digest.update(f"{name}\0{size}\0{crc}\n".encode(errors="surrogateescape"))
             digest.update(b"" if self.labels is None else self.labels.tobytes())
             digest.update(json.dumps(self.class_names).encode())
             self._fingerprint = digest.hexdigest()[:32]

@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from ganzoo.data.ahead import available_cpus, map_ahead
 from ganzoo.data.cache import cache_root
@@ -22,8 +25,8 @@ _WORTH_A_NOTE = 2**28  # bytes; fewer are read again in no time
 class FolderDataset(ImageFiles):
     """Every image below a folder, at any depth. Class folders or a ``dataset.json`` give the labels."""
 
-    def __init__(self, *, path: str) -> None:
-        """path: the folder. Raises DataError if it is missing, empty, or labelled inconsistently."""
+    def __init__(self, *, path: Annotated[str, Field(description="the folder")]) -> None:
+        """Raises DataError if it is missing, empty, or labelled inconsistently."""
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{root}: no such folder")
@@ -34,15 +37,17 @@ class FolderDataset(ImageFiles):
     def read(self, index: int) -> bytes:
         path = self.path / self.names[index]
         try:
+            if path.exists() and not path.is_file():
+                raise DataError(f"{path}: cannot be read: neither a file nor a link to one. Remove it.")
             return path.read_bytes()
         except OSError as problem:
-            raise DataError(f"{path}: cannot be read: {problem.strerror}") from problem
+            raise DataError(f"{path}: cannot be read: {problem.strerror}. Repair or remove it.") from problem
 
     def checksums(self) -> Iterable[tuple[int, int]]:
         """Reads every file once; later, the note of that is good as long as no size or time of change differs."""
         stats = [self._stat(name) for name in self.names]
         listing = "\n".join(f"{n}\0{s.st_size}\0{s.st_mtime_ns}" for n, s in zip(self.names, stats, strict=True))
-        key = hashlib.sha256(f"{self.path.resolve()}\n{listing}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{self.path.resolve()}\n{listing}".encode(errors="surrogateescape")).hexdigest()[:32]
         note = cache_root() / "checksums" / f"{key}.json"
         with suppress(OSError, ValueError):
             crcs = json.loads(note.read_text(encoding="utf-8"))
@@ -69,8 +74,14 @@ class FolderDataset(ImageFiles):
 
 def _walk(root: Path) -> Iterator[str]:
     """Paths of all files below ``root``, with ``/``; links are followed, but no folder is entered twice."""
+
+    def refuse(problem: OSError) -> None:
+        raise DataError(
+            f"{problem.filename}: cannot be read: {problem.strerror}. Make it readable, or take it away."
+        ) from problem
+
     seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ganzoo.data.images import unpremultiply
 from ganzoo.data.pack import Pack
@@ -14,8 +16,8 @@ from ganzoo.interfaces import Dataset
 class PackedDataset(Dataset):
     """A pack folder. Training reads its arrays directly; ``image`` is for everybody else."""
 
-    def __init__(self, *, path: str) -> None:
-        """path: the pack folder. Raises DataError if it is missing or damaged."""
+    def __init__(self, *, path: Annotated[str, Field(description="the pack folder")]) -> None:
+        """Raises DataError if it is missing or damaged."""
         self.pack = Pack(Path(path))
         self.path = Path(path)
         self.name = self.path.resolve().name

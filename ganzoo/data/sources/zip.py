@@ -6,6 +6,9 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from ganzoo.data.sources.files import DATASET_JSON, ImageFiles, is_image_name
 from ganzoo.errors import DataError
@@ -19,8 +22,8 @@ class ZipDataset(ImageFiles):
     Nothing is ever extracted to a path, so names such as ``../../x.png`` are only names.
     """
 
-    def __init__(self, *, path: str) -> None:
-        """path: the zip. Raises DataError if it is missing, damaged, empty, or labelled inconsistently."""
+    def __init__(self, *, path: Annotated[str, Field(description="the zip")]) -> None:
+        """Raises DataError if it is missing, damaged, empty, or labelled inconsistently."""
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as problem:

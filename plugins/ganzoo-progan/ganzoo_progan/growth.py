@@ -14,7 +14,8 @@ from ganzoo import GrowthState
 from .layers import downsample, upsample
 
 BatchSize = Annotated[int, Field(ge=1)]
-LearningRate = Annotated[float, Field(gt=0)]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Kimg = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Resolution = int | Literal["default"]
 
 
@@ -29,8 +30,8 @@ class FadeSchedule(ganzoo.GrowthSchedule):
         *,
         img_resolution: int,
         world_size: int = 1,
-        stable_kimg: Annotated[float, Field(ge=0, description="thousands of images without fading, per resolution")],
-        fade_kimg: Annotated[float, Field(ge=0, description="thousands of images a new resolution takes to fade in")],
+        stable_kimg: Annotated[Kimg, Field(description="thousands of images without fading, per resolution")],
+        fade_kimg: Annotated[Kimg, Field(description="thousands of images a new resolution takes to fade in")],
         batch_size: Annotated[
             BatchSize | dict[Resolution, BatchSize],
             Field(description="images a step over all processes: one number, or by resolution with a `default`"),
@@ -99,7 +100,9 @@ class FadeSchedule(ganzoo.GrowthSchedule):
 
 
 def _starts(img_resolution: int) -> str:
-    starts = [img_resolution >> i for i in range(12) if img_resolution % (1 << i) == 0 and img_resolution >> i >= 4]
+    starts = [img_resolution >> i for i in range(13) if img_resolution % (1 << i) == 0 and img_resolution >> i >= 4]
+    if not starts:
+        return "set data.img_resolution to at least 4"
     return "it can be " + ", ".join(map(str, sorted(starts)))
 
 

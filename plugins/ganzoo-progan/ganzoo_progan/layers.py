@@ -26,6 +26,15 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     return x * torch.rsqrt(mean_square + eps).to(x.dtype)
 
 
+def check_groups(n: int, group_size: int) -> None:
+    """Raise ValueError if ``minibatch_stddev`` cannot split n images into groups."""
+    if n % min(group_size, n) != 0:
+        raise ValueError(
+            f"a batch of {n} images per process does not split into groups of mbstd_group_size={group_size}: "
+            f"use a batch size of at most {group_size} or a multiple of it per process"
+        )
+
+
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Append one channel that tells how much the samples of a group differ (section 3). [N, C, H, W] -> [N, C+1, H, W].
 
@@ -33,12 +42,8 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     one. A batch smaller than group_size is one group. Raises ValueError if the groups do not divide the batch.
     """
     n, c, h, w = x.shape
+    check_groups(n, group_size)
     size = min(group_size, n)
-    if n % size != 0:
-        raise ValueError(
-            f"a batch of {n} images per process does not split into groups of mbstd_group_size={group_size}: "
-            f"use a batch size of at most {group_size} or a multiple of it per process"
-        )
     groups = at_least_fp32(x).reshape(size, n // size, c, h, w)
     variance = groups.var(dim=0, correction=0)
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]

@@ -22,6 +22,7 @@ from .layers import (
     EqualizedLinear,
     UpConv2d,
     at_least_fp32,
+    check_groups,
     downsample,
     leaky,
     minibatch_stddev,
@@ -176,7 +177,7 @@ class Discriminator(ganzoo.Discriminator):
     """Images [N, img_channels, R, R] to logits [N, 1 + c_dim], R = growth.resolution.
 
     Column 0 is the critic's score; the others, present if the data have labels, classify the image (AC-GAN).
-    The labels given as `c` are not looked at. Raises ValueError if mbstd groups do not divide the batch.
+    The labels given as `c` are not looked at. Raises ValueError if minibatch-stddev groups do not divide the batch.
     """
 
     def __init__(
@@ -205,6 +206,10 @@ class Discriminator(ganzoo.Discriminator):
         )
         for r in self.resolutions[1:]:
             self.blocks[str(r)] = DiscriminatorBlock(width[r], width[r // 2], fused_scale=fused_scale)
+        self.mbstd_group_size = mbstd_group_size
+
+    def check_batch_size(self, n: int) -> None:
+        check_groups(n, self.mbstd_group_size)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         resolution = growth.resolution
