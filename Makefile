@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-EDITABLE := -e '.[dev,video]' $(foreach p,$(PLUGINS),-e $(dir $(p)))
+EDITABLE := -e '.[dev,eval,video]' $(foreach p,$(PLUGINS),-e $(dir $(p)))
 
 .PHONY: demo test install lint format docs bench clean
 
