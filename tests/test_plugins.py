@@ -245,6 +245,6 @@ def test_names_and_keys_cannot_act_on_the_terminal(tmp_path):
 
 
 def test_a_console_without_a_character_is_no_reason_to_fail():
-    result = run("recipe", "docs", GANZOO_LOAD_PLUGINS="", PYTHONIOENCODING="latin-1")
+    result = run("recipe", "docs", GANZOO_LOAD_PLUGINS="", PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
     assert r"\u2265" in result.stdout

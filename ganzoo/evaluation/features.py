@@ -27,6 +27,7 @@ from ganzoo.weights import load_weights, save_weights
 VERSION = 1  # raise it whenever the same images would give other features
 CHUNK = 256
 _MAX_DECODERS = 4
+_CPU_BATCH = 16  # larger ones leave the processor's caches: slower, and more memory
 _GPU_BYTES_PER_IMAGE = 2**26  # of activations: generous for networks of about 300 px
 
 
@@ -96,7 +97,7 @@ class Features:
             )
 
     def _batches(self, start: int) -> list[np.ndarray]:
-        size = 32
+        size = _CPU_BATCH
         if self._device == "cuda":
             size = int(np.clip(torch.cuda.mem_get_info()[0] // _GPU_BYTES_PER_IMAGE, 8, CHUNK))
         indices = np.arange(start, start + self._size(start))

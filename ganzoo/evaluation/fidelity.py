@@ -116,6 +116,8 @@ class FidelityExtractor(Extractor):
         self.weights_hash = sha256(path)
         self.network = self._build(path).to(device)
         self.device = torch.device(device)
+        if self.device.type == "cpu":  # convolutions of Inception are half as fast again in this layout
+            self.network.to(memory_format=torch.channels_last)
         self.layers: Sequence[str] = self.network.get_provided_features_list()
 
     def layer_for(self, metric: str) -> str:
