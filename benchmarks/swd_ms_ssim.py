@@ -52,7 +52,9 @@ def main() -> None:
         "half against half": lambda: other,
         "half, blurred (Gaussian, 1 px)": lambda: Held(np.stack([blurred(image) for image in other.pixels])),
         "half, noisy (sigma 10 of 255)": lambda: Held(noisy(other.pixels)),
-        "1 % of half, 100 times each": lambda: Held(np.resize(other.pixels[: args.num // 100], other.pixels.shape)),
+        "1 % of half, 100 times each": lambda: Held(
+            np.resize(other.pixels[: max(1, args.num // 100)], other.pixels.shape)
+        ),
         "one image": lambda: Held(np.repeat(other.pixels[:1], args.num, axis=0)),
     }
     print_header(f"{args.num:,} images each", images.resolution)
