@@ -126,7 +126,7 @@ def test_too_little_memory_on_the_gpu_halves_the_batch(make_folder, extractor, m
     features_of(root, extractor).forget()
     monkeypatch.setattr(type(extractor), "features", greedy)
     torch.testing.assert_close(features_of(root, extractor).load()["cells"], expected)
-    assert sizes == [20, 10, 5, 5, 10, 5, 5]
+    assert sizes == [16, 8, 8, 4]
 
 
 def test_forgetting(make_folder, extractor):
