@@ -22,15 +22,7 @@ def build_networks(
     Raises RecipeError, naming component and owner, if a constructor refuses its arguments.
     """
     G = build_generator(recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
-    with torch.device(device):
-        D = _build(
-            "discriminator",
-            recipe.discriminator,
-            registry,
-            img_resolution=recipe.data.img_resolution,
-            img_channels=img_channels,
-            c_dim=c_dim,
-        )
+    D = _build_player("discriminator", recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
     return G, D
 
 
@@ -38,15 +30,7 @@ def build_generator(
     recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
 ) -> Generator:
     """G alone, as ``build_networks`` makes it."""
-    with torch.device(device):
-        return _build(
-            "generator",
-            recipe.generator,
-            registry,
-            img_resolution=recipe.data.img_resolution,
-            img_channels=img_channels,
-            c_dim=c_dim,
-        )
+    return _build_player("generator", recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
 
 
 def build_loss(recipe: Recipe, registry: Registry) -> Loss:
@@ -91,6 +75,14 @@ def build_extractor(
 def build_metric(component: Component, registry: Registry, *, num: int, device: str, allow_download: bool) -> Metric:
     """A metric. num: generated images that it is to look at."""
     return _build("metric", component, registry, num=num, device=device, allow_download=allow_download)
+
+
+def _build_player(
+    kind: str, recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str
+) -> Any:
+    sizes = {"img_resolution": recipe.data.img_resolution, "img_channels": img_channels, "c_dim": c_dim}
+    with torch.device(device):
+        return _build(kind, getattr(recipe, kind), registry, **sizes)
 
 
 def _build(kind: str, component: Component, registry: Registry, **injected: Any) -> Any:

@@ -35,5 +35,5 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], *, workers: int) -
 
 
 def available_cpus() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use: fewer than the machine has under taskset or in a set of CPUs."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -128,7 +128,7 @@ def _finish(document: Document, registry: Registry, overrides: Sequence[str], *,
         _override(document, override)
     if stem is not None:
         document.data.setdefault("name", stem)
-    problems = [Problem((), place, key, message) for place, key, message in document.problems]
+    problems = [Problem(place, key, message) for place, key, message in document.problems]
     recipe = None
     try:
         recipe = Recipe.model_validate(document.data)
@@ -155,7 +155,7 @@ def _check_components(document: Document, registry: Registry) -> tuple[dict[Path
         name, args = component["name"], component.get("args", {})
         if name not in registry.names(kind):
             at = (*path, "name")
-            problems.append(Problem(at, document.place(at), strict_yaml.dotted(at), registry.unknown(kind, name)))
+            problems.append(Problem(document.place(at), strict_yaml.dotted(at), registry.unknown(kind, name)))
             continue
         if not isinstance(args, dict):
             continue
@@ -164,7 +164,7 @@ def _check_components(document: Document, registry: Registry) -> tuple[dict[Path
         for injected in sorted(INJECTED.keys() & args.keys()):
             given = (*at, injected)
             message = f"cannot be set here: {INJECTED[injected]}; remove it"
-            problems.append(Problem(given, document.place(given), strict_yaml.dotted(given), message))
+            problems.append(Problem(document.place(given), strict_yaml.dotted(given), message))
         model = args_model(entry)
         own = {key: value for key, value in args.items() if key not in INJECTED}
         try:

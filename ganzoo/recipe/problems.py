@@ -17,7 +17,6 @@ from ganzoo.registry import did_you_mean
 class Problem:
     """One thing that is wrong. place: ``file:line:column``."""
 
-    path: Path
     place: str
     key: str
     message: str
@@ -42,16 +41,14 @@ def explain(
     # A value that fits none of several types gives an error a type; the one that got furthest into it is the one meant.
     deepest = [path for path in found if not any(other[: len(path)] == path and other != path for other in found)]
     return [
-        Problem(
-            (*at, *path), document.place((*at, *path)), dotted((*at, *path)) or "recipe", _join(found[path]) + whose
-        )
+        Problem(document.place((*at, *path)), dotted((*at, *path)) or "recipe", _join(found[path]) + whose)
         for path in deepest
     ]
 
 
 def render(problems: Sequence[Problem]) -> str:
     """One line a problem, in the order of the files."""
-    lines = {f"{p.place}: {p.key}: {p.message}" if p.key else f"{p.place}: {p.message}": p for p in problems}
+    lines = {f"{p.place}: {p.key}: {p.message}" if p.key else f"{p.place}: {p.message}" for p in problems}
     return "\n".join(sorted(lines, key=lambda line: [_natural(part) for part in re.split(r"(\d+)", line)]))
 
 

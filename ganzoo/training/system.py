@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ganzoo.data.ahead import available_cpus
 from ganzoo.errors import RecipeError
 from ganzoo.recipe import SystemConfig
 
@@ -45,7 +45,7 @@ def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes:
     memory_format = torch.channels_last
     if config.memory_format == "contiguous" or (config.memory_format == "auto" and device.type == "mps"):
         memory_format = torch.contiguous_format
-    threads = config.threads if config.threads != "auto" else max(1, available_cores() // local_processes)
+    threads = config.threads if config.threads != "auto" else max(1, available_cpus() // local_processes)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
     if device.type == "cuda":
@@ -74,13 +74,6 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise RecipeError("system.device: mps, but this machine has no Apple GPU; use `--set system.device=cpu`")
     return device
-
-
-def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has under taskset or in a set of CPUs."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def device_name(device: torch.device) -> str:
