@@ -15,6 +15,7 @@ from ganzoo.hookspecs import hookimpl
 if TYPE_CHECKING:
     from ganzoo.api import load_generator, train
     from ganzoo.interfaces import (
+        Augmentation,
         Batch,
         Dataset,
         Discriminator,
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
         Loss,
         Metric,
         Phase,
+        Regularizer,
+        StyleGenerator,
     )
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Augmentation": "ganzoo.interfaces",
     "Batch": "ganzoo.interfaces",
     "Dataset": "ganzoo.interfaces",
     "Discriminator": "ganzoo.interfaces",
@@ -42,6 +46,8 @@ _LAZY = {
     "Loss": "ganzoo.interfaces",
     "Metric": "ganzoo.interfaces",
     "Phase": "ganzoo.interfaces",
+    "Regularizer": "ganzoo.interfaces",
+    "StyleGenerator": "ganzoo.interfaces",
     "load_generator": "ganzoo.api",
     "train": "ganzoo.api",
 }
@@ -58,6 +64,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Augmentation",
     "Batch",
     "CheckpointError",
     "DataError",
@@ -75,6 +82,8 @@ __all__ = [
     "PluginError",
     "RecipeError",
     "RegistryError",
+    "Regularizer",
+    "StyleGenerator",
     "hookimpl",
     "load_generator",
     "train",

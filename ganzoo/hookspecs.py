@@ -35,6 +35,16 @@ def ganzoo_register_losses(register: Register) -> None:
 
 
 @hookspec
+def ganzoo_register_regularizers(register: Register) -> None:
+    """Register Regularizer classes: ``register("r1", R1)``."""
+
+
+@hookspec
+def ganzoo_register_augmentations(register: Register) -> None:
+    """Register Augmentation classes: ``register("ada", AdaptiveAugmentation)``."""
+
+
+@hookspec
 def ganzoo_register_growth_schedules(register: Register) -> None:
     """Register GrowthSchedule classes: ``register("fade", FadeSchedule)``."""
 

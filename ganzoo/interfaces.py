@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+
+Noise = Literal["random", "const", "none"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,56 @@ class Generator(nn.Module, ABC):
         """
 
 
+class StyleGenerator(Generator):
+    """A generator with an intermediate latent space: z -> w, and one w for each layer -> image (StyleGAN and its kin).
+
+    ``forward`` is ``synthesis(mapping(z, c), growth=growth)``, with whatever a network does to styles while it is
+    trained (mixing, following the mean of w) in between. Truncation, mixing, projection and path length regularisation
+    work with any subclass.
+
+    w_dim: size of w. num_ws: how many layers take a w of their own, at the final resolution. w_avg [w_dim]: a buffer,
+    the running mean of w.
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self, *, z_dim: int, w_dim: int, num_ws: int, c_dim: int, img_resolution: int, img_channels: int
+    ) -> None:
+        super().__init__(z_dim=z_dim, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+        self.w_dim = w_dim
+        self.num_ws = num_ws
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    @abstractmethod
+    def mapping(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] or None -> w [N, w_dim], without truncation. Changes no buffer."""
+
+    @abstractmethod
+    def synthesis(self, ws: Tensor, *, growth: GrowthState, noise: Noise = "random") -> Tensor:
+        """ws [N, num_ws, w_dim] -> images [N, img_channels, R, R], R = growth.resolution; layers beyond R are not used.
+
+        noise: 'random' draws anew, 'const' takes the stored maps, 'none' leaves it out; without effect where a network
+        has none.
+        """
+
+    def num_ws_at(self, resolution: int) -> int:
+        """How many of the ws matter at ``resolution``: all of them, where a network does not grow."""
+        return self.num_ws
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """w [N, w_dim] -> ws [N, num_ws, w_dim]: the same for every layer."""
+        return w.unsqueeze(1).repeat(1, self.num_ws, 1)
+
+    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """Draw the first ``cutoff`` of ws [N, num_ws, w_dim] (None = all) towards the mean: psi 1 changes nothing.
+
+        The truncation trick in w (Karras et al. 2019, section 3 and appendix B).
+        """
+        cutoff = self.num_ws if cutoff is None else cutoff
+        return torch.cat([self.w_avg.lerp(ws[:, :cutoff], psi), ws[:, cutoff:]], dim=1)
+
+
 class Discriminator(nn.Module, ABC):
     """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none."""
 
@@ -117,6 +170,51 @@ class Loss(ABC):
     @abstractmethod
     def g_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         """Terms to minimise for G. D's parameters do not require gradients here."""
+
+    def check(self, G: Generator, D: Discriminator) -> None:
+        """Raise ValueError, saying what would work, if this loss makes no sense with these networks.
+
+        Called when a recipe is checked, with networks on the ``meta`` device.
+        """
+
+
+class Regularizer(ABC):
+    """An extra term for one of the players, in every step or lazily, in every ``every``-th one.
+
+    player: 'D' or 'G', whose parameters the term moves. every: 1 adds it to the player's loss; k > 1 gives it an
+    optimiser step of its own after every k-th step of the player, k times as strong, and core makes up for the
+    additional steps in Adam's learning rate and betas (Karras et al. 2020, section 3.1 and appendix B). An nn.Module
+    may keep running statistics in buffers, which are saved.
+    """
+
+    player: Literal["D", "G"]
+    every: int = 1
+
+    @abstractmethod
+    def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``."""
+
+    def check(self, G: Generator, D: Discriminator) -> None:
+        """As ``Loss.check``."""
+
+
+class Augmentation(nn.Module, ABC):
+    """What D sees in place of images, real and generated alike, so that it cannot learn the real ones by heart.
+
+    Works with every loss: the D that a loss gets augments what it is given. A buffer that adapts (ADA's p) is saved.
+    """
+
+    @abstractmethod
+    def forward(self, img: Tensor) -> Tensor:
+        """img [N, C, R, R] in [-1, 1] -> the same shape. Differentiable, twice; random numbers come from torch."""
+
+    adapts_every: int = 0  # steps of D between two calls of ``adapt``; 0: never
+
+    def adapt(self, real_logits: Tensor, nimg: int) -> None:
+        """Adjust to how sure D is of (augmented) real images: its logits [N], over ``nimg`` images shown since."""
+
+    def check(self, G: Generator, D: Discriminator) -> None:
+        """As ``Loss.check``."""
 
 
 class GrowthSchedule(ABC):
@@ -235,6 +333,7 @@ class Metric(ABC):
 
 
 __all__ = [
+    "Augmentation",
     "Batch",
     "Dataset",
     "Discriminator",
@@ -246,4 +345,6 @@ __all__ = [
     "Loss",
     "Metric",
     "Phase",
+    "Regularizer",
+    "StyleGenerator",
 ]

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 from ganzoo.errors import RegistryError
 
-KINDS = ("generator", "discriminator", "loss", "growth", "dataset", "extractor", "metric")
+KINDS = (
+    "generator",
+    "discriminator",
+    "loss",
+    "regularizer",
+    "augmentation",
+    "growth",
+    "dataset",
+    "extractor",
+    "metric",
+)
 
 
 @dataclass(frozen=True)
