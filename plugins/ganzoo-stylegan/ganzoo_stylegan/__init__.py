@@ -1,0 +1,44 @@
+"""StyleGAN (Karras et al. 2019, arXiv:1812.04948) and what followed from it, for ganzoo.
+
+Networks with an intermediate latent space, the logistic loss and its regularizers (see README.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganzoo import hookimpl
+
+if TYPE_CHECKING:
+    from ganzoo.hookspecs import Register
+
+
+# Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
+@hookimpl
+def ganzoo_register_generators(register: Register) -> None:
+    from .stylegan1 import Generator
+
+    register("stylegan", Generator)
+
+
+@hookimpl
+def ganzoo_register_discriminators(register: Register) -> None:
+    from .stylegan1 import Discriminator
+
+    register("stylegan", Discriminator)
+
+
+@hookimpl
+def ganzoo_register_losses(register: Register) -> None:
+    from .losses import LogisticLoss
+
+    register("non-saturating", LogisticLoss)
+
+
+@hookimpl
+def ganzoo_register_regularizers(register: Register) -> None:
+    from .losses import R1, R2, PathLength
+
+    register("r1", R1)
+    register("r2", R2)
+    register("path-length", PathLength)
