@@ -5,9 +5,12 @@ Adding an argument to a hook is compatible (an implementation may take fewer); r
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
+
+if TYPE_CHECKING:
+    import click
 
 hookspec = pluggy.HookspecMarker("ganzoo")
 hookimpl = pluggy.HookimplMarker("ganzoo")
@@ -17,6 +20,12 @@ class Register(Protocol):
     """What a hook receives: call it once for every component, ``register("my-name", MyClass)``."""
 
     def __call__(self, name: str, cls: type) -> None: ...
+
+
+class RegisterCommand(Protocol):
+    """What the hook for commands receives: call it once for every command."""
+
+    def __call__(self, name: str, command: click.Command) -> None: ...
 
 
 @hookspec
@@ -62,3 +71,12 @@ def ganzoo_register_metrics(register: Register) -> None:
 @hookspec
 def ganzoo_register_datasets(register: Register) -> None:
     """Register Dataset classes: ``register("faces", CartoonFaces)``."""
+
+
+@hookspec
+def ganzoo_register_commands(register: RegisterCommand) -> None:
+    """Register commands of ``ganzoo``: ``register("mix", command)`` with a click.Command.
+
+    Called for ``ganzoo --help``, and for a command that core does not have. Import neither torch nor numpy before a
+    command runs, or all of ``ganzoo --help`` becomes slow.
+    """

@@ -10,10 +10,10 @@ import inspect
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -21,6 +21,9 @@ import ganzoo
 from ganzoo import hookspecs
 from ganzoo.errors import GanzooError, PluginError
 from ganzoo.registry import Entry, Owner, Registry, constructor_parameters, did_you_mean
+
+if TYPE_CHECKING:
+    import click
 
 GROUP = "ganzoo"
 ENVIRONMENT = "GANZOO_LOAD_PLUGINS"
@@ -72,6 +75,24 @@ class LoadedPlugins:
 
 
 @dataclass(frozen=True)
+class PluginCommand:
+    """A command of ``ganzoo`` that a plugin brings."""
+
+    name: str
+    command: click.Command
+    owner: Owner
+
+
+@dataclass
+class LoadedCommands:
+    """What ``load_commands`` found. refused: by name, why a command is left out that two want to own."""
+
+    commands: dict[str, PluginCommand] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    failures: list[PluginFailure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A plugin before it is loaded: ``load`` imports it."""
 
@@ -86,19 +107,36 @@ def load_plugins() -> LoadedPlugins:
     Never raises for a plugin's mistake: it lands in ``failures``. Raises PluginError if the variable names a plugin
     that is not installed.
     """
-    found = installed()
-    wanted = os.environ.get(ENVIRONMENT)
-    if wanted is not None:
-        names = [name.strip() for name in wanted.split(",") if name.strip()]
-        known = [candidate.name for candidate in found]
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise PluginError(
-                f"{ENVIRONMENT} names {', '.join(map(repr, missing))}, which is not installed; "
-                f"installed: {', '.join(known) or 'none'}"
-            )
-        found = [candidate for candidate in found if candidate.name in names]
-    return _load(found)
+    return _load(_wanted())
+
+
+def load_commands(taken: Iterable[str]) -> LoadedCommands:
+    """The commands of the plugins that ``load_plugins`` would load; their components are not asked for.
+
+    taken: names of core's commands. A name has one owner: core keeps its own, and one that two plugins register is
+    neither's. Never raises for a plugin's mistake; raises PluginError as ``load_plugins`` does.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    loaded = LoadedCommands()
+    owners = {name: [Owner("ganzoo", ganzoo.__version__)] for name in taken}
+    for candidate, plugin in _import_each(_wanted(), loaded.failures):
+        try:
+            found = _collect_commands(manager, plugin, candidate)
+        except (Exception, SystemExit) as error:
+            loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
+            continue
+        for entry in found:
+            owners.setdefault(entry.name, []).append(entry.owner)
+            loaded.commands[entry.name] = entry
+    for name in [name for name in loaded.commands if len(owners[name]) > 1]:
+        first, *others = owners[name]
+        del loaded.commands[name]
+        loaded.refused[name] = (
+            f"command {name!r} of {' and '.join(map(str, others))} is also one of {first}: two owners of one name. "
+            f"Uninstall one of them, or leave one out with {ENVIRONMENT}"
+        )
+    return loaded
 
 
 def make_plugin_manager(plugins: Mapping[str, object]) -> LoadedPlugins:
@@ -119,8 +157,24 @@ def installed() -> list[Candidate]:
     return [Candidate(name, owner, point.load) for (name, owner), point in unique.items()]
 
 
+def _wanted() -> list[Candidate]:
+    """What is installed, or those that GANZOO_LOAD_PLUGINS lists."""
+    found = installed()
+    wanted = os.environ.get(ENVIRONMENT)
+    if wanted is None:
+        return found
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    known = [candidate.name for candidate in found]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise PluginError(
+            f"{ENVIRONMENT} names {', '.join(map(repr, missing))}, which is not installed; "
+            f"installed: {', '.join(known) or 'none'}"
+        )
+    return [candidate for candidate in found if candidate.name in names]
+
+
 def _load(candidates: Iterable[Candidate]) -> LoadedPlugins:
-    candidates = list(candidates)
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     loaded = LoadedPlugins(manager)
@@ -130,6 +184,15 @@ def _load(candidates: Iterable[Candidate]) -> LoadedPlugins:
     _add(loaded, Candidate("core", Owner("ganzoo", ganzoo.__version__), None), builtin)
     if loaded.failures:
         raise PluginError(str(loaded.failures[0]))
+    for candidate, plugin in _import_each(candidates, loaded.failures):
+        _add(loaded, candidate, plugin)
+    loaded.registry.unavailable = [str(failure) for failure in loaded.failures]
+    return loaded
+
+
+def _import_each(candidates: Iterable[Candidate], failures: list[PluginFailure]) -> Iterator[tuple[Candidate, object]]:
+    """Each candidate with its module; one that cannot be imported, or shares its name, lands in ``failures``."""
+    candidates = list(candidates)
     counts = Counter(candidate.name for candidate in candidates)
     for candidate in candidates:
         try:
@@ -138,11 +201,9 @@ def _load(candidates: Iterable[Candidate]) -> LoadedPlugins:
                 raise PluginError(f"two owners of the entry point {candidate.name!r}: {owners}. Uninstall one of them")
             plugin = candidate.load()
         except (Exception, SystemExit) as error:
-            loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
+            failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
             continue
-        _add(loaded, candidate, plugin)
-    loaded.registry.unavailable = [str(failure) for failure in loaded.failures]
-    return loaded
+        yield candidate, plugin
 
 
 def _add(loaded: LoadedPlugins, candidate: Candidate, plugin: object) -> None:
@@ -183,11 +244,8 @@ def _collect(manager: pluggy.PluginManager, plugin: object, owner: Owner) -> lis
     """Ask this one plugin for its components, and check each against its contract."""
     from ganzoo.recipe.signature import args_model
 
-    others = [p for p in manager.get_plugins() if p is not plugin]
     entries: list[Entry] = []
     for hook, (kind, contract) in REGISTRATION_HOOKS.items():
-        if not any(caller.name == hook for caller in manager.get_hookcallers(plugin) or []):
-            continue
 
         def register(name: str, cls: type, *, kind: str = kind, contract: str = contract) -> None:
             check_component(kind, name, cls, contract)
@@ -195,16 +253,48 @@ def _collect(manager: pluggy.PluginManager, plugin: object, owner: Owner) -> lis
             args_model(entry)  # raises if the annotations cannot be a schema
             entries.append(entry)
 
-        manager.subset_hook_caller(hook, others)(register=register)
+        _call_one(manager, plugin, hook, register)
     return entries
+
+
+def _collect_commands(manager: pluggy.PluginManager, plugin: object, candidate: Candidate) -> list[PluginCommand]:
+    """Ask this one plugin for its commands, and check each."""
+    import click
+
+    commands: dict[str, PluginCommand] = {}
+
+    def register(name: str, command: click.Command) -> None:
+        _check_name("command", name, "mix")
+        if not isinstance(command, click.Command):
+            raise PluginError(f"registers {command!r} as command {name!r}, which is no click.Command")
+        if name in commands:
+            raise PluginError(f"registers two commands {name!r}")
+        commands[name] = PluginCommand(name, command, candidate.owner)
+
+    if manager.register(plugin, candidate.name) is None:
+        raise PluginError("blocked")
+    _refuse_misspelled_hooks(plugin, [caller.name for caller in manager.get_hookcallers(plugin) or []])
+    _call_one(manager, plugin, "ganzoo_register_commands", register)
+    return list(commands.values())
+
+
+def _call_one(manager: pluggy.PluginManager, plugin: object, hook: str, register: Any) -> None:
+    """Call a hook of one plugin, if it has it."""
+    if any(caller.name == hook for caller in manager.get_hookcallers(plugin) or []):
+        others = [p for p in manager.get_plugins() if p is not plugin]
+        manager.subset_hook_caller(hook, others)(register=register)
+
+
+def _check_name(kind: str, name: str, example: str) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise PluginError(f"registers the {kind} {name!r}: names are kebab-case, such as {example!r}")
 
 
 def check_component(kind: str, name: str, cls: type, contract: str) -> None:
     """Raise PluginError if ``cls`` cannot be a component: see ``ganzoo.interfaces`` for what the contracts want."""
     from ganzoo import interfaces
 
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise PluginError(f"registers the {kind} {name!r}: names are kebab-case, such as 'wgan-gp'")
+    _check_name(kind, name, "wgan-gp")
     base = getattr(interfaces, contract)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise PluginError(f"registers {cls!r} as {kind} {name!r}, which is no subclass of ganzoo.{contract}")

@@ -1,6 +1,7 @@
 """The command line: one small module a command, imported when the command is called.
 
-``ganzoo --help`` therefore loads neither torch nor any plugin.
+``ganzoo --help`` therefore loads no torch. It imports the modules of plugins for the commands that they bring, and asks
+for nothing else; core's own commands do not wait for that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import click
 
 import ganzoo
-from ganzoo.errors import GanzooError, printable
+from ganzoo.errors import GanzooError, PluginError, printable
+from ganzoo.plugins import LoadedCommands, load_commands
+from ganzoo.registry import did_you_mean
 
 # Command -> what --help says of it. Module and function have the command's name, unless _NAMES has another.
 COMMANDS = {
@@ -34,30 +37,63 @@ _NAMES = {"eval": "evaluate"}  # eval is Python's
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *_of_plugins(ctx).commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        name = _NAMES.get(cmd_name, cmd_name)
-        return getattr(importlib.import_module(f"ganzoo.cli.{name}"), name)
+        if cmd_name in COMMANDS:
+            name = _NAMES.get(cmd_name, cmd_name)
+            return getattr(importlib.import_module(f"ganzoo.cli.{name}"), name)
+        found = _of_plugins(ctx)
+        if cmd_name in found.refused:
+            raise PluginError(found.refused[cmd_name])
+        return found.commands[cmd_name].command if cmd_name in found.commands else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS:
-            from ganzoo.registry import did_you_mean
-
-            near = did_you_mean(args[0], list(COMMANDS))
-            raise click.UsageError(f"no such command {args[0]!r}{near or '; there are: ' + ', '.join(COMMANDS)}")
+        if args and self.get_command(ctx, args[0]) is None:
+            names = self.list_commands(ctx)
+            near = did_you_mean(args[0], names)
+            message = f"no such command {args[0]!r}{near or '; there are: ' + ', '.join(names)}"
+            if failures := _of_plugins(ctx).failures:
+                message += f"; or is it of a plugin that failed to load: {'; '.join(map(str, failures))}"
+            raise click.UsageError(printable(message))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # click would import every command for its help.
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        try:
+            found = _of_plugins(ctx)
+        except PluginError as error:
+            _warn(formatter, [str(error)])
+            return
+        if found.commands:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(
+                    [
+                        (name, printable(f"{entry.command.get_short_help_str(100)} ({entry.owner.dist})"))
+                        for name, entry in sorted(found.commands.items())
+                    ]
+                )
+        _warn(formatter, [*found.refused.values(), *map(str, found.failures)])
 
     def invoke(self, ctx: click.Context) -> Any:
         with report_errors():
             return super().invoke(ctx)
+
+
+def _of_plugins(ctx: click.Context) -> LoadedCommands:
+    """The plugins' commands, loaded once an invocation."""
+    if "ganzoo.commands" not in ctx.meta:
+        ctx.meta["ganzoo.commands"] = load_commands(COMMANDS)
+    return ctx.meta["ganzoo.commands"]
+
+
+def _warn(formatter: click.HelpFormatter, problems: list[str]) -> None:
+    if problems:
+        with formatter.section("Left out"):
+            for problem in problems:
+                formatter.write_text(printable(problem))
 
 
 @contextmanager
