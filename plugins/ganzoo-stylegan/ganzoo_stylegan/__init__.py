@@ -42,3 +42,12 @@ def ganzoo_register_regularizers(register: Register) -> None:
     register("r1", R1)
     register("r2", R2)
     register("path-length", PathLength)
+
+
+@hookimpl
+def ganzoo_register_augmentations(register: Register) -> None:
+    from .ada import AdaptiveAugmentation
+    from .diffaugment import DiffAugment
+
+    register("ada", AdaptiveAugmentation)
+    register("diffaugment", DiffAugment)
