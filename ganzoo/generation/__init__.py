@@ -2,18 +2,24 @@
 
 from ganzoo.generation.inputs import labels_for_seeds, parse_seeds, seeds_to_latents
 from ganzoo.generation.load import LoadedGenerator, load_generator
-from ganzoo.generation.sample import sample
+from ganzoo.generation.pictures import check_grid, opaque, save_grid
+from ganzoo.generation.sample import sample, sample_w
 from ganzoo.generation.video import write_video
-from ganzoo.generation.walk import slerp, walk
+from ganzoo.generation.walk import slerp, walk, walk_w
 
 __all__ = [
     "LoadedGenerator",
+    "check_grid",
     "labels_for_seeds",
     "load_generator",
+    "opaque",
     "parse_seeds",
     "sample",
+    "sample_w",
+    "save_grid",
     "seeds_to_latents",
     "slerp",
     "walk",
+    "walk_w",
     "write_video",
 ]

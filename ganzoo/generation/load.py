@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ganzoo.build import build_generator
 from ganzoo.errors import CheckpointError, GanzooError, RecipeError, RegistryError
-from ganzoo.interfaces import Generator, GrowthState
+from ganzoo.interfaces import Generator, GrowthState, Noise, StyleGenerator
 from ganzoo.plugins import LoadedPlugins, load_plugins
 from ganzoo.recipe import Recipe, strict_yaml
 from ganzoo.training.checkpoint import CHECKPOINT_FORMAT, SNAPSHOT_FORMAT
@@ -46,9 +47,58 @@ class LoadedGenerator:
     def __call__(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, R, R], nominally in [-1, 1], on ``device``.
 
-        R = growth.resolution. Differentiable with respect to z and c.
+        R = growth.resolution. Differentiable with respect to z and c. A style generator uses its stored noise.
         """
         return self.G(z.to(self.device), None if c is None else c.to(self.device), growth=self.growth)
+
+    @property
+    def is_style(self) -> bool:
+        """Whether there is a w: only then can the methods below be used."""
+        return isinstance(self.G, StyleGenerator)
+
+    def style(self, missing: str = "no w") -> StyleGenerator:
+        """G as a style generator. Raises GanzooError if it is none; missing: what it therefore has not."""
+        if not isinstance(self.G, StyleGenerator):
+            raise GanzooError(
+                f"{self.path}: has {missing}: {self.recipe.generator.name!r} is no style generator, as StyleGAN is"
+            )
+        return self.G
+
+    @property
+    def num_ws(self) -> int:
+        """How many layers take a w of their own, at the resolution of the images that come out."""
+        return self.style().num_ws_at(self.growth.resolution)
+
+    def mapping(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], c [N, c_dim] or None -> w [N, w_dim], on ``device``."""
+        return self.style().mapping(z.to(self.device), None if c is None else c.to(self.device))
+
+    def truncate(self, w: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """w [N, w_dim], or ws [N, all layers, w_dim] -> ws, the first ``cutoff`` layers (None = all) drawn to the mean.
+
+        Raises GanzooError as ``check_truncation``.
+        """
+        self.check_truncation(psi, cutoff)
+        G, w = self.style(), w.to(self.device)
+        ws = G.broadcast(w) if w.ndim == 2 else w
+        return ws if psi == 1 else G.truncate(ws, psi, cutoff)
+
+    def check_truncation(self, psi: float, cutoff: int | None = None) -> None:
+        """Raise GanzooError, saying what would work, if this network cannot be truncated so."""
+        G = self.style("no w to truncate")
+        if not math.isfinite(psi):
+            raise GanzooError(f"truncation {psi} is no finite number; 1 changes nothing, 0.7 is usual, 0 is the mean")
+        if cutoff is not None and not 1 <= cutoff <= G.num_ws:
+            raise GanzooError(f"truncation cutoff {cutoff}: {self.path} has {G.num_ws} layers, so use 1 to {G.num_ws}")
+        if psi != 1 and not bool(G.w_avg.any()):
+            raise GanzooError(
+                f"{self.path}: has no mean of w to truncate towards: w_avg is zero, as if it had never been followed "
+                "in training; leave the truncation out"
+            )
+
+    def synthesis(self, w: Tensor, *, noise: Noise = "const") -> Tensor:
+        """w [N, w_dim], or ws [N, all layers, w_dim] -> images as a call gives them. Differentiable."""
+        return self.style().synthesis(self.truncate(w), growth=self.growth, noise=noise)
 
     @property
     def z_dim(self) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import atomic
+from ganzoo.generation.pictures import opaque
 
 _MIN_PIXELS = 256  # smaller frames are enlarged: players show them tiny, and H.264 halves the resolution of colour
 
@@ -53,14 +54,11 @@ def check_video_path(path: Path) -> None:
 
 def _to_rgb(frame: np.ndarray, background: str) -> np.ndarray:
     """uint8 [C, R, R] -> [H, W, 3], large enough to watch, height and width even as H.264 wants them."""
-    pixels = np.moveaxis(frame, 0, -1)
-    if pixels.shape[-1] == 4:
-        behind = np.array(ImageColor.getrgb(background)[:3]) * (255 - pixels[..., 3:].astype(np.int32)) // 255
-        pixels = np.minimum(255, pixels[..., :3] + behind).astype(np.uint8)
+    pixels = np.moveaxis(opaque(frame, background), 0, -1)
     factor = -(-_MIN_PIXELS // pixels.shape[0])
     pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     pixels = np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return np.ascontiguousarray(pixels)
 
 
 def _write_mp4(path: Path, pictures: Iterator[np.ndarray], fps: int) -> None:

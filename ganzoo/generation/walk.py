@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -30,6 +30,34 @@ def walk(
     chosen: the class, as in ``labels_for_seeds``; without it labels are blended where the classes of two seeds differ.
     Raises GanzooError for fewer than two seeds, or more than 100,000 frames.
     """
+    stops = _stops(seeds, frames, loop)
+    z = seeds_to_latents(stops, generator.z_dim)
+    c = labels_for_seeds(generator, stops, chosen)
+    return _path(z, frames, loop, slerp), None if c is None else _path(c, frames, loop, torch.lerp)
+
+
+def walk_w(
+    generator: LoadedGenerator,
+    seeds: Sequence[int],
+    *,
+    frames: int = 60,
+    loop: bool = False,
+    chosen: str | int | None = None,
+) -> Tensor:
+    """w [F, w_dim] of a walk through ``seeds`` as in ``walk``, but in the w of a style generator, for ``sample_w``.
+
+    Straight lines: w is not bound to a sphere, and training bends it so that they pass through images that change
+    evenly. Raises GanzooError as ``walk``, and for generators that have no w.
+    """
+    generator.style()
+    stops = _stops(seeds, frames, loop)
+    z, c = seeds_to_latents(stops, generator.z_dim), labels_for_seeds(generator, stops, chosen)
+    with torch.no_grad():
+        w = generator.mapping(z, c).float().cpu()
+    return _path(w, frames, loop, torch.lerp)
+
+
+def _stops(seeds: Sequence[int], frames: int, loop: bool) -> list[int]:
     if len(seeds) < 2:
         raise GanzooError(f"a walk needs at least two seeds, such as 0,5,9; given: {', '.join(map(str, seeds))}")
     stops = [*seeds, seeds[0]] if loop else list(seeds)
@@ -38,15 +66,14 @@ def walk(
         raise GanzooError(
             f"a walk of {total:,} frames is too long, {_MOST_FRAMES:,} at most: take fewer seeds or frames"
         )
-    z = seeds_to_latents(stops, generator.z_dim)
-    c = labels_for_seeds(generator, stops, chosen)
+    return stops
+
+
+def _path(stops: Tensor, frames: int, loop: bool, between: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """stops [S, D] -> [F, D]: ``frames`` steps from each to the next, and the last one unless the walk repeats."""
     t = torch.arange(frames)[:, None] / frames
-    path = [slerp(a, b, t) for a, b in pairwise(z)]
-    blend = [torch.lerp(a, b, t) for a, b in pairwise(c)] if c is not None else []
-    if not loop:
-        path.append(z[-1:])
-        blend += [c[-1:]] if c is not None else []
-    return torch.cat(path), torch.cat(blend) if c is not None else None
+    path = [between(a, b, t) for a, b in pairwise(stops)]
+    return torch.cat(path if loop else [*path, stops[-1:]])
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

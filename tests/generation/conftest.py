@@ -40,11 +40,41 @@ class SmallGenerator(ganzoo.Generator):
         return self.to_rgb(F.interpolate(x, size=growth.resolution, mode="bilinear"))
 
 
+class SmallStyleGenerator(ganzoo.StyleGenerator):
+    """Two layers, each with a w and a map of noise of its own; the mean of w is not zero."""
+
+    def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int, z_dim: int = 4) -> None:
+        super().__init__(
+            z_dim=z_dim, w_dim=6, num_ws=2, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels
+        )
+        self.to_w = nn.Linear(z_dim + c_dim, 6)
+        self.layers = nn.ModuleList(nn.Linear(6, img_channels * 16) for _ in range(2))
+        self.register_buffer("noise", torch.randn(1, 1, 4, 4))
+        self.w_avg.copy_(torch.randn(6))
+
+    def mapping(self, z, c=None):
+        return self.to_w(z if c is None else torch.cat([z, c], 1))
+
+    def synthesis(self, ws, *, growth: GrowthState, noise="random"):
+        coarse, fine = (layer(ws[:, i]).reshape(len(ws), -1, 4, 4) for i, layer in enumerate(self.layers))
+        if noise != "none":
+            fine = fine + (self.noise if noise == "const" else torch.randn_like(self.noise))
+        img = (
+            F.interpolate(coarse, size=growth.resolution)
+            + fine.repeat(1, 1, 4, 4)[..., : growth.resolution, : growth.resolution]
+        )
+        return img.mul(0.3).tanh()
+
+    def forward(self, z, c=None, *, growth: GrowthState):
+        return self.synthesis(self.broadcast(self.mapping(z, c)), growth=growth, noise="const")
+
+
 class SmallPlugin:
     @staticmethod
     @ganzoo.hookimpl
     def ganzoo_register_generators(register):
         register("small", SmallGenerator)
+        register("small-style", SmallStyleGenerator)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +88,9 @@ def make_snapshot(tmp_path) -> Callable[..., Path]:
 
     def make(*, kimg=5, c_dim=0, img_channels=3, resolution=16, class_names=None, generator="small", plugins=None):
         torch.manual_seed(kimg)
-        G = SmallGenerator(z_dim=8, c_dim=c_dim, img_resolution=16, img_channels=img_channels)
+        G = {"small-style": SmallStyleGenerator}.get(generator, SmallGenerator)(
+            z_dim=8, c_dim=c_dim, img_resolution=16, img_channels=img_channels
+        )
         return save_snapshot(
             tmp_path / "run" / "snapshots",
             G,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from ganzoo.cli import main
 from ganzoo.generation import load, video
+from ganzoo.weights import load_weights, save_weights
 
 
 @pytest.fixture
@@ -102,3 +104,94 @@ def test_walk_needs_nothing_optional(run, make_snapshot, tmp_path, monkeypatch, 
 def test_walk_refuses_before_it_loads_anything(run, tmp_path):
     code, output = run("walk", "no-such-snapshot", "--out", "walk.avi")
     assert code == 2 and "use .mp4 or .gif" in output
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(int)
+
+
+def test_truncation_draws_images_to_the_mean(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(generator="small-style")
+    for psi in ("1", "0.5", "0"):
+        code, output = run("sample", snapshot, "--seeds", "0-1", "--outdir", psi, "--trunc", psi, "--device", "cpu")
+        assert code == 0, output
+    run("sample", snapshot, "--seeds", "0-1", "--outdir", "plain", "--device", "cpu")
+    (a, b), (half_a, half_b), (mean_a, mean_b), (plain, _) = (
+        [pixels(tmp_path / d / f"seed000{i}.png") for i in (0, 1)] for d in ("1", "0.5", "0", "plain")
+    )
+    assert np.array_equal(mean_a, mean_b) and np.array_equal(a, plain)
+    assert 0 < np.abs(half_a - half_b).mean() < np.abs(a - b).mean()
+
+
+def test_truncation_ends_at_the_cutoff(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(generator="small-style")
+    for outdir, arguments in (("all", []), ("first", ["--trunc-cutoff", 1]), ("both", ["--trunc-cutoff", 2])):
+        run("sample", snapshot, "--seeds", "0-1", "--outdir", outdir, "--trunc", "0", *arguments, "--device", "cpu")
+    everything, first, both = (
+        [pixels(tmp_path / d / f"seed000{i}.png") for i in (0, 1)] for d in ("all", "first", "both")
+    )
+    assert np.array_equal(everything, both) and not np.array_equal(first[0], first[1])
+
+
+def test_noise_is_chosen(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(generator="small-style")
+    for outdir in ("default", "const", "random", "none"):
+        chosen = [] if outdir == "default" else ["--noise", outdir]
+        assert run("sample", snapshot, "--seeds", "3", "--outdir", outdir, *chosen, "--device", "cpu")[0] == 0
+    default, const, random, none = (
+        (tmp_path / d / "seed0003.png").read_bytes() for d in ("default", "const", "random", "none")
+    )
+    assert default == const and len({const, random, none}) == 3
+
+
+@pytest.mark.parametrize(
+    ("generator", "arguments", "message"),
+    [
+        ("small", ["--trunc", "0.7"], "has no w to truncate: 'small' is no style generator"),
+        ("small", ["--trunc", "1"], "has no w to truncate"),
+        ("small", ["--noise", "const"], "has no noise to choose: 'small' is no style generator"),
+        ("small-style", ["--trunc", "nan"], "truncation nan is no finite number"),
+        ("small-style", ["--trunc", "inf"], "truncation inf is no finite number"),
+        ("small-style", ["--trunc", "much"], "is not a valid float"),
+        ("small-style", ["--trunc", "0.7", "--trunc-cutoff", "3"], "has 2 layers, so use 1 to 2"),
+        ("small-style", ["--trunc", "0.7", "--trunc-cutoff", "0"], "has 2 layers, so use 1 to 2"),
+        ("small-style", ["--trunc-cutoff", "1"], "give --trunc PSI as well"),
+        ("small-style", ["--noise", "loud"], "'loud' is not one of"),
+    ],
+)
+def test_sample_refuses_styles_that_are_not_there(run, make_snapshot, tmp_path, generator, arguments, message):
+    code, output = run("sample", make_snapshot(generator=generator), "--seeds", "0", "--device", "cpu", *arguments)
+    assert code == 2 and message in " ".join(output.split()), output
+    assert not (tmp_path / "samples").exists()
+
+
+def test_a_mean_of_w_that_was_never_followed_is_no_mean(run, make_snapshot, plugins, tmp_path):
+    path = make_snapshot(generator="small-style")
+    tensors, metadata = load_weights(path)
+    del metadata["sha256"]
+    save_weights(path, {**tensors, "w_avg": torch.zeros(6)}, metadata)
+    code, output = run("sample", path, "--seeds", "0", "--trunc", "0.7", "--device", "cpu")
+    assert code == 2 and "has no mean of w to truncate towards" in output
+    assert run("sample", path, "--seeds", "0", "--device", "cpu")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--space", "w"], ["--space", "z"], ["--trunc", "0.5"]])
+def test_walk_of_a_style_generator(run, make_snapshot, tmp_path, arguments):
+    snapshot = make_snapshot(generator="small-style")
+    code, output = run("walk", snapshot, "--seeds", "0,5", "--frames", "4", "--out", "w.gif", *arguments)
+    assert code == 0 and "w.gif (5 frames, 0.2 s)" in output, output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "w"], "has no w: 'small' is no style generator"),
+        (["--trunc", "0.7"], "has no w to truncate"),
+        (["--trunc-cutoff", "1"], "give --trunc PSI as well"),
+    ],
+)
+def test_walk_refuses_styles_that_are_not_there(run, make_snapshot, tmp_path, arguments, message):
+    code, output = run("walk", make_snapshot(), "--seeds", "0,1", "--out", "w.gif", *arguments)
+    assert code == 2 and message in " ".join(output.split()), output
+    assert not (tmp_path / "w.gif").exists()
