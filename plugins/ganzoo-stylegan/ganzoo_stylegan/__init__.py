@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 @hookimpl
 def ganzoo_register_generators(register: Register) -> None:
     from .stylegan1 import Generator
+    from .stylegan3 import Generator as Generator3
 
     register("stylegan", Generator)
+    register("stylegan3", Generator3)
 
 
 @hookimpl
