@@ -16,27 +16,63 @@ from torch import Tensor, nn
 from ganzoo_progan.layers import EqualizedConv2d, EqualizedLinear, at_least_fp32
 
 if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
+
     from ganzoo.interfaces import Noise
 
 
 def blur(x: Tensor) -> Tensor:
-    """[1, 2, 1] x [1, 2, 1] / 16 on every map, zero outside (Karras et al. 2019, section 2). Keeps the shape.
+    """[1, 2, 1] x [1, 2, 1] / 16 on every map, zero outside (Karras et al. 2019, section 2). Keeps the shape."""
+    channels = x.shape[1]
+    kernel = x.new_full((channels, 1, 3, 3), 1 / 16)  # made on the device: nothing waits for a copy
+    kernel[:, :, 1] *= 2
+    kernel[:, :, :, 1] *= 2
+    return F.conv2d(x, kernel, padding=1, groups=channels)
 
-    Two 2x2 means, which are the same filter and faster than a convolution with one kernel a channel.
-    """
-    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+def instance_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation (the biased one) of every map, [N, C, 1, 1] in at least float32."""
+    x = at_least_fp32(x)
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    return mean, torch.rsqrt((x - mean).square().mean(dim=(2, 3), keepdim=True) + eps)
+
+
+class _AdaINFunction(torch.autograd.Function):
+    """`adain`, which says why its gradient is written out. scale, shift: [N, C, 1, 1]."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        mean, inverse = instance_statistics(x, eps)
+        ctx.save_for_backward(x, scale, mean, inverse)
+        ctx.eps = eps
+        factor = scale * inverse
+        return torch.addcmul((shift - mean * factor).to(x.dtype), x, factor.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, scale, mean, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted, to which the statistics contribute
+            mean, inverse = instance_statistics(x, ctx.eps)
+        grad, x32 = at_least_fp32(grad), at_least_fp32(x)
+        grad_mean = grad.mean(dim=(2, 3), keepdim=True)
+        covariance = inverse * ((grad * x32).mean(dim=(2, 3), keepdim=True) - mean * grad_mean)
+        # factor * (grad - mean of grad - normalised x * covariance), with x taken apart.
+        factor = scale * inverse
+        slope = -factor * inverse * covariance
+        grad_x = torch.addcmul(torch.addcmul(-factor * grad_mean - slope * mean, x32, slope), grad, factor)
+        pixels = x.shape[2] * x.shape[3]
+        return grad_x.to(x.dtype), covariance * pixels, grad_mean * pixels, None
 
 
 def adain(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-8) -> Tensor:
     """Adaptive instance normalisation (equation 1): every map of every sample gets mean `shift` and deviation `scale`.
 
-    x [N, C, H, W]; scale, shift [N, C] -> same shape as x. The variance is the biased one. The statistics are float32
-    even under autocast.
+    x [N, C, H, W]; scale, shift [N, C] -> same shape as x. The variance is the biased one; statistics are float32 even
+    under autocast. Of the features only x itself is kept for the gradient, which takes a quarter of the time of that of
+    a chain of operators (measured on a CPU).
     """
-    variance, mean = torch.var_mean(at_least_fp32(x), dim=(2, 3), correction=0, keepdim=True)
-    scale = scale[:, :, None, None] * torch.rsqrt(variance + eps)
-    shift = shift[:, :, None, None] - mean * scale
-    return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+    scale, shift = at_least_fp32(scale)[:, :, None, None], at_least_fp32(shift)[:, :, None, None]
+    return _AdaINFunction.apply(x, scale, shift, eps)
 
 
 class AdaIN(nn.Module):
