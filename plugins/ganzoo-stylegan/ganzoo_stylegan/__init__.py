@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 @hookimpl
 def ganzoo_register_generators(register: Register) -> None:
     from .stylegan1 import Generator
+    from .stylegan2 import Generator as Generator2
     from .stylegan3 import Generator as Generator3
 
     register("stylegan", Generator)
+    register("stylegan2", Generator2)
     register("stylegan3", Generator3)
 
 
 @hookimpl
 def ganzoo_register_discriminators(register: Register) -> None:
     from .stylegan1 import Discriminator
+    from .stylegan2 import Discriminator as Discriminator2
 
     register("stylegan", Discriminator)
+    register("stylegan2", Discriminator2)
 
 
 @hookimpl
