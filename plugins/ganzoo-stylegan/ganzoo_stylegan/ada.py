@@ -169,11 +169,9 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
         return recolour(img, luma=luma, chroma=chroma, hue=hue, shift=brightness * luma)
 
     def _filter(self, img: Tensor) -> Tensor:
-        bands, power = self.bands.to(img.dtype), self.band_power.to(img.dtype)
-        gains = self._some(_normal(img, 4).exp2().flatten(), 1).unflatten(0, (-1, 4))
-        # Every gain is followed by a normalisation that keeps the expected power of a natural image.
-        gains = gains / (1 + power * (gains.square() - 1)).sqrt().prod(dim=1, keepdim=True)
-        filtered = filter_separable(img, (gains[:, :, None] * bands).sum(dim=1))
+        factors = self._some(_normal(img, 4).exp2().flatten(), 1).unflatten(0, (-1, 4))
+        gains = band_gains(factors, self.band_power.to(img.dtype))
+        filtered = filter_separable(img, (gains[:, :, None] * self.bands.to(img.dtype)).sum(dim=1))
         changed = (gains != 1).any(dim=1)
         return torch.where(changed[:, None, None, None], filtered, img)
 
@@ -388,6 +386,11 @@ def band_filters() -> list[list[float]]:
     ]
     width = max(map(len, bands))
     return [np.pad(band, (width - len(band)) // 2).tolist() for band in bands]
+
+
+def band_gains(factors: Tensor, power: Tensor) -> Tensor:
+    """Amplify one band after the other by factors [N, 4], each time keeping the expected power; power [4] sums to 1."""
+    return factors / (1 + power * (factors.square() - 1)).sqrt().prod(dim=1, keepdim=True)
 
 
 def filter_separable(img: Tensor, kernels: Tensor) -> Tensor:
