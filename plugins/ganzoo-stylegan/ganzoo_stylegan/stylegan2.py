@@ -117,8 +117,8 @@ def modulated_conv2d(
     x [N or 1, C, H, W], weight [C', C, k, k], style [N, C] -> gain * convolution + shift, [N, C', H, W]. up: the filter
     of upsampling, then the result is twice as large. shift: broadcastable to the result. Equations 1 and 3.
 
-    Every sample has its own weights, but the style may as well scale the input, and the demodulation the output: the
-    whole batch is one convolution then, which is faster than the grouped one over samples in every memory format.
+    Every sample has its own weights, but the style may as well scale the input, and the demodulation the output. The
+    batch is one convolution then: channels-last, this takes 0.4 to 1 times as long as a grouped one over the samples.
     """
     with torch.autocast(x.device.type, enabled=False):
         style = at_least_fp32(style)
