@@ -5,7 +5,9 @@ Adding an argument to a hook is compatible (an implementation may take fewer); r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
@@ -80,3 +82,32 @@ def ganzoo_register_commands(register: RegisterCommand) -> None:
     Called for ``ganzoo --help``, and for a command that core does not have. Import neither torch nor numpy before a
     command runs, or all of ``ganzoo --help`` becomes slow.
     """
+
+
+@hookspec
+def ganzoo_run_started(run_dir: Path, recipe: Mapping[str, Any], nimg: int) -> None:
+    """Observe training: it begins in ``run_dir`` with ``recipe``, or goes on there from ``nimg`` images.
+
+    Only the process of rank 0 calls this and the hooks below, never within a step. One that raises is reported, and its
+    plugin not called again in this run.
+    """
+
+
+@hookspec
+def ganzoo_tick(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """Observe training once a tick. record: the line of stats.jsonl, see docs/architecture.md."""
+
+
+@hookspec
+def ganzoo_grid(run_dir: Path, nimg: int, path: Path) -> None:
+    """A grid of samples was drawn after ``nimg`` images: the PNG ``path``."""
+
+
+@hookspec
+def ganzoo_evaluated(run_dir: Path, record: Mapping[str, Any]) -> None:
+    """G_ema was measured. record: the line of metrics.jsonl, see docs/architecture.md."""
+
+
+@hookspec
+def ganzoo_run_ended(run_dir: Path) -> None:
+    """Training is complete, or was stopped by a signal. Not called where an error ended it."""

@@ -331,6 +331,17 @@ class Metric(ABC):
         The same sets give the same numbers. real: None unless ``compares``.
         """
 
+    def standard_errors(self, fake: Any, real: Any | None) -> dict[str, float | None] | None:
+        """Of the numbers that ``compute`` gives for the same sets; None for one that is not known.
+
+        By default None as a whole: core computes the numbers of five disjoint fifths, and takes their spread.
+        """
+        return None
+
+    def settings_for(self, num_fake: int, num_real: int) -> dict[str, Any]:
+        """For sets of these sizes: what values depend on beside the constructor's arguments, for the record."""
+        return {}
+
 
 __all__ = [
     "Augmentation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import re
 import subprocess
@@ -22,9 +23,11 @@ HOOKS = [name for name in dir(hookspecs) if name.startswith("ganzoo_")]
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_its_heading_and_example(hook):
-    section = re.search(rf"^### {hook}\(register\)\n\n(.*?)(?=^### |\Z)", TUTORIAL, re.MULTILINE | re.DOTALL)
-    assert section, f"plugins/README.md has no heading '### {hook}(register)'"
-    assert f"@hookimpl\ndef {hook}(register):" in section[1]
+    arguments = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+    heading = re.escape(f"### {hook}({arguments})")
+    section = re.search(rf"^{heading}\n\n(.*?)(?=^### |\Z)", TUTORIAL, re.MULTILINE | re.DOTALL)
+    assert section, f"plugins/README.md has no heading '### {hook}({arguments})'"
+    assert f"@hookimpl\ndef {hook}(" in section[1]
 
 
 def test_every_python_snippet_compiles():

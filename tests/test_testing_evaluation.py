@@ -113,6 +113,21 @@ class Tensors(Distance):
         return {"distance": fake.mean()}
 
 
+class OtherError(Distance):
+    def standard_errors(self, fake, real):
+        return {"length": 0.1}
+
+
+class NegativeError(Distance):
+    def standard_errors(self, fake, real):
+        return {"distance": -0.1}
+
+
+class Unrecorded(Distance):
+    def settings_for(self, num_fake, num_real):
+        return {"size": torch.tensor(3)}
+
+
 class Sorts(Distance):
     def compute(self, fake, real):
         fake.copy_(fake.sort(0).values)
@@ -133,6 +148,9 @@ class NeedsMore(Distance):
         (Tensors, "no finite float"),
         (Sorts, "changes its features in place"),
         (NeedsMore, "needs is 'labels'"),
+        (OtherError, "standard_errors has 'length'"),
+        (NegativeError, "standard error of distance is -0.1"),
+        (Unrecorded, "settings_for as JSON"),
     ],
 )
 def test_metrics_that_break_the_contract(cls, problem):

@@ -39,12 +39,12 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
 
     from ganzoo.data import open_dataset
     from ganzoo.data.inspect import contact_sheet, inspect_data
-    from ganzoo.data.packing import progress_bar
+    from ganzoo.data.packing import no_bar, progress_bar
     from ganzoo.errors import DataError, printable
     from ganzoo.files import atomic
 
     dataset = open_dataset(path)
-    with progress_bar(len(dataset), enabled=not as_json) as advance:
+    with (no_bar if as_json else progress_bar)(len(dataset)) as advance:
         report, good = inspect_data(dataset, advance)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))

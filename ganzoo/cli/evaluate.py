@@ -51,6 +51,7 @@ def evaluate(subject: Path, named: tuple[str, ...], as_json: bool, out: Path | N
 
     Nothing is downloaded unless --allow-download says so. If interrupted, the same command goes on from there.
     """
+    from ganzoo.data.packing import progress_bar
     from ganzoo.evaluation import results as found
     from ganzoo.evaluation.evaluate import evaluate as run
 
@@ -59,7 +60,12 @@ def evaluate(subject: Path, named: tuple[str, ...], as_json: bool, out: Path | N
         raise click.UsageError(f"say what to measure: {' '.join(f'--{name}' for name in FLAGS)} or --metric NAME")
     try:
         results = run(
-            subject, options.pop("data"), metrics, log=lambda line: click.echo(line, err=True), progress=True, **options
+            subject,
+            options.pop("data"),
+            metrics,
+            log=lambda line: click.echo(line, err=True),
+            bar=progress_bar,
+            **options,
         )
     except KeyboardInterrupt:
         click.echo("interrupted; what was computed is kept, and the same command goes on from there", err=True)

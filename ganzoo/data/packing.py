@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ def fit_images(
     chunks = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
     bad: list[str] = []
     enlarged = kept = 0
-    with progress_bar(len(dataset), enabled=progress) as advance:
+    with (progress_bar if progress else no_bar)(len(dataset)) as advance:
         for chunk in map_ahead(lambda indices: _fit_chunk(dataset, fit, indices), chunks, workers=available_cpus()):
             bad += chunk.skipped
             for message in chunk.skipped[: skip_bad - len(bad) + len(chunk.skipped)]:
@@ -92,12 +92,19 @@ def _too_many(bad: list[str], skip_bad: int) -> str:
     )
 
 
+Advance = Callable[[int], None]
+Bar = Callable[[int], AbstractContextManager[Advance]]  # of the number of images; gives what to tell how many are done
+
+
 @contextmanager
-def progress_bar(total: int, *, enabled: bool) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with the number of images done. Only a terminal gets to see anything."""
-    if not enabled:
-        yield lambda n: None
-        return
+def no_bar(total: int) -> Iterator[Advance]:
+    """Shows nothing."""
+    yield lambda n: None
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Advance]:
+    """A bar of its own. Only a terminal gets to see anything."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

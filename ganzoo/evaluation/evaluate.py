@@ -15,9 +15,11 @@ import torch
 
 import ganzoo
 from ganzoo.build import build_extractor, build_metric
-from ganzoo.data import open_data, open_dataset
+from ganzoo.data import TrainingData, open_data, open_dataset
+from ganzoo.data.packing import Bar, no_bar
+from ganzoo.data.subset import spread
 from ganzoo.errors import DataError
-from ganzoo.evaluation.features import Features
+from ganzoo.evaluation.features import Features, never
 from ganzoo.evaluation.images import (
     Chosen,
     FileImages,
@@ -29,6 +31,7 @@ from ganzoo.evaluation.images import (
     check_labels,
     label_vectors,
 )
+from ganzoo.evaluation.kept import KeptImages
 from ganzoo.evaluation.metrics import errors_over_parts
 from ganzoo.evaluation.results import Result
 from ganzoo.generation import LoadedGenerator, load_generator
@@ -62,7 +65,7 @@ def evaluate(
     seed: int = 0,
     plugins: LoadedPlugins | None = None,
     log: Log = print,
-    progress: bool = False,
+    bar: Bar = no_bar,
 ) -> list[Result]:
     """Measure ``subject`` (a snapshot, a run folder, or images) against ``data``.
 
@@ -102,28 +105,30 @@ def evaluate(
         seed=None if source is None else seed,
         registry=plugins.registry,
     )
-    results = evaluation.run(wanted, log=log, progress=progress)
+    results = evaluation.run(wanted, log=log, bar=bar)
     evaluation.forget_fake()
     return results
 
 
-_FeatureTables = dict[tuple[str, str], torch.Tensor]  # ("fake" or "real", layer) -> float32 [N, D]
-
-
 @dataclass(frozen=True)
-class _Job:
-    """A metric to compute. layer: of the extractor, empty if it needs no features. images: those under test."""
+class Job:
+    """A metric to compute. layer: of the extractor, empty if it needs no features. fake, real: what it looks at."""
 
     entry: Entry
     metric: Metric
     layer: str
-    images: Images
+    fake: Images
+    real: Images | None
     settings: dict[str, Any]
 
 
 @dataclass
 class Evaluation:
-    """Sets of images, and how to measure them. source: None if ``fake`` are not generated here."""
+    """Sets of images, and how to measure them. source: None if ``fake`` are not generated here.
+
+    ``run`` does it all. Where several processes generate, each calls ``plan`` and ``compute`` with its rank; when all
+    have, one calls ``measure``.
+    """
 
     fake: Images
     real: Images | None
@@ -135,125 +140,158 @@ class Evaluation:
     device: str = "cpu"
     background: str = "white"
     seed: int | None = None
+    built_extractor: Extractor | None = None  # made when it is first needed
 
     def __post_init__(self) -> None:
-        self._extractor: Extractor | None = None
-        self._features: dict[str, list[Features]] = {}
+        self._features: dict[str, Features] = {}
+        self._tables: dict[tuple[str, str], torch.Tensor] = {}  # ("fake" or "real", layer) -> float32 [N, D]
+        self._kept: KeptImages | None = None
 
-    def run(self, components: Sequence[Component], *, log: Log = print, progress: bool = False) -> list[Result]:
+    def run(self, components: Sequence[Component], *, log: Log = print, bar: Bar = no_bar) -> list[Result]:
         """Results of every metric. Features of all layers that they need are extracted in one go."""
-        jobs = [self._job(component) for component in components]
-        for job in jobs:
-            self._check(job)
-        self._warn(jobs, log)
-        features = self._extract(jobs, log, progress)
-        return [result for job in jobs for result in self._measure(job, features)]
+        jobs = [self.plan(component) for component in components]
+        self.warn(jobs, log)
+        self.compute(jobs, log=log, bar=bar)
+        return [result for job in jobs for result in self.measure(job)]
 
-    @property
-    def built_extractor(self) -> Extractor:
-        """The extractor, made when it is first needed."""
-        if self._extractor is None:
-            self._extractor = build_extractor(
-                Component(name=self.extractor),
-                self.registry,
-                weights=self.weights,
-                device=self.device,
-                allow_download=self.allow_download,
-            )
-        return self._extractor
-
-    def forget_fake(self) -> None:
-        """Delete the features of the images under test, which are rarely wanted twice; those of real images stay."""
-        kept = {folder for f in self._features.get("real", []) for folder in f.folders.values()}
-        for features in self._features.get("fake", []):
-            if not kept & set(features.folders.values()):
-                features.forget()
-
-    def _job(self, component: Component) -> _Job:
+    def plan(self, component: Component) -> Job:
+        """Build a metric. Raises DataError if it cannot measure these images, before any of them is made."""
         entry = self.registry.get("metric", component.name)
         metric = build_metric(
             component, self.registry, num=len(self.fake), device=self.device, allow_download=self.allow_download
         )
-        layer = self.built_extractor.layer_for(entry.name) if metric.needs == "features" else ""
+        layer = self._extractor().layer_for(entry.name) if metric.needs == "features" else ""
         settings = args_model(entry).model_validate(component.args).model_dump()
-        images = self.fake
-        if self.source is not None and metric.max_samples is not None and metric.max_samples < len(images):
-            images = Chosen(images, np.arange(metric.max_samples))
-        return _Job(entry, metric, layer, images, settings)
+        fake, real = self.fake, self.real if metric.compares else None
+        if metric.max_samples is not None:  # a generator's first images are as good as any, and cheaper to come by
+            fake = _thinned(fake, metric.max_samples, evenly=self.source is None)
+            real = None if real is None else _thinned(real, metric.max_samples, evenly=True)
+        job = Job(entry, metric, layer, fake, real, settings)
+        self._check(job)
+        return job
 
-    def _check(self, job: _Job) -> None:
-        metric, name = job.metric, job.entry.name
-        if metric.needs == "generator" and self.source is None:
-            raise DataError(f"{self.fake.name}: {name} needs a generator, and these are images; give a snapshot")
-        if metric.compares and self.real is None:
-            raise DataError(f"{name} compares with real images; say which with --data PATH")
-        sets = [self.fake, self.real] if metric.compares else [self.fake]
-        if metric.compares and self.real is not None:
-            check_comparable(self.fake, self.real)
-        for images in sets:
-            if images is not None and len(images) < metric.min_samples:
-                raise DataError(
-                    f"{images.name}: {len(images):,} images are too few for {name}, which says nothing below "
-                    f"{metric.min_samples:,}"
-                )
-
-    def _warn(self, jobs: Sequence[_Job], log: Log) -> None:
-        sets = [self.fake, self.real] if any(job.metric.compares for job in jobs) else [self.fake]
-        for images in sets:
+    def warn(self, jobs: Sequence[Job], log: Log) -> None:
+        """Say so if there are few images."""
+        for images in [self.fake, *([self.real] if any(job.metric.compares for job in jobs) else [])]:
             if images is not None and len(images) < FEW:
                 log(
                     f"warning: {images.name}: {len(images):,} images. Below {FEW:,} a number depends more on how many "
                     "there are than on how good they are; compare only with the same number"
                 )
 
-    def _extract(self, jobs: Sequence[_Job], log: Log, progress: bool) -> _FeatureTables:
-        with_features = [job for job in jobs if job.metric.needs == "features"]
-        wanted = {
-            "real": (self.real, [job.layer for job in with_features if job.metric.compares]),
-            "fake": (self.fake, [job.layer for job in with_features]),
-        }
-        tables: _FeatureTables = {}
-        for which, (images, layers) in wanted.items():
-            if images is not None and layers:
-                log(f"{self.extractor}: {len(images):,} images of {images.name}")
-                features = Features(images, self.built_extractor, self.extractor, layers)
-                self._features.setdefault(which, []).append(features)
-                features.compute(progress=progress)
-                tables |= {(which, layer): table for layer, table in features.load().items()}
-        return tables
+    def compute(
+        self,
+        jobs: Sequence[Job],
+        *,
+        log: Log = print,
+        bar: Bar = no_bar,
+        rank: int = 0,
+        world_size: int = 1,
+        stop: Callable[[], bool] = never,
+    ) -> bool:
+        """Generate images and extract features, or this process's share of them.
 
-    def _measure(self, job: _Job, features: _FeatureTables) -> list[Result]:
+        Everything is kept on disk as it comes. False: ``stop()`` put an end to it; the next call goes on from there.
+        """
+        with_features = [job for job in jobs if job.metric.needs == "features"]
+        layers = {
+            "real": [job.layer for job in with_features if job.metric.compares],
+            "fake": [job.layer for job in with_features],
+        }
+        self._keep_images(jobs)
+        fake = self._kept or self.fake
+        for which, images in (("real", self.real), ("fake", fake)):
+            if images is not None and layers[which]:
+                log(f"{self.extractor}: {len(images):,} images of {images.name}")
+                features = Features(images, self._extractor(), self.extractor, layers[which])
+                self._features[which] = features
+                if not features.compute(rank=rank, world_size=world_size, bar=bar, stop=stop):
+                    return False
+        if self._kept is not None:
+            num = self._num_looked_at(jobs)
+            return self._kept.compute(num, rank=rank, world_size=world_size, bar=bar, stop=stop)
+        return True
+
+    def measure(self, job: Job) -> list[Result]:
+        """The numbers of one metric, from what ``compute`` left. What another process left out is made here."""
         metric = job.metric
-        fake: Any = features.get(("fake", job.layer))
-        if metric.needs != "features":
-            fake = job.images if metric.needs == "images" else self.source
-        real: Any = None
-        if metric.compares:
-            real = features[("real", job.layer)] if metric.needs == "features" else self.real
+        fake: Any = self.source if metric.needs == "generator" else self._looked_at(job)
+        real: Any = job.real
+        if metric.needs == "features":
+            fake = self._table("fake", job.layer)
+            real = self._table("real", job.layer) if metric.compares else None
         values = metric.compute(fake, real)
         errors = standard_errors(metric, fake, real)
         return [
             self._result(job, name, float(values[name]), errors.get(name)) for name in metric.results if name in values
         ]
 
-    def _result(self, job: _Job, name: str, value: float, error: float | None) -> Result:
+    def forget_fake(self) -> None:
+        """Delete what was made of the images under test, which is rarely wanted twice; real images' features stay."""
+        kept = set(self._features["real"].folders.values()) if "real" in self._features else set()
+        if "fake" in self._features and not kept & set(self._features["fake"].folders.values()):
+            self._features["fake"].forget()
+        if self._kept is not None:
+            self._kept.forget()
+
+    def _extractor(self) -> Extractor:
+        if self.built_extractor is None:
+            self.built_extractor = build_extractor(
+                Component(name=self.extractor),
+                self.registry,
+                weights=self.weights,
+                device=self.device,
+                allow_download=self.allow_download,
+            )
+        return self.built_extractor
+
+    def _check(self, job: Job) -> None:
+        metric, name = job.metric, job.entry.name
+        if metric.needs == "generator" and self.source is None:
+            raise DataError(f"{self.fake.name}: {name} needs a generator, and these are images; give a snapshot")
+        if metric.compares and self.real is None:
+            raise DataError(f"{name} compares with real images; say which with --data PATH")
+        if job.real is not None:
+            check_comparable(self.fake, job.real)
+        for images in (job.fake, job.real):
+            if images is not None and len(images) < metric.min_samples:
+                raise DataError(
+                    f"{images.name}: {len(images):,} images are too few for {name}, which says nothing below "
+                    f"{metric.min_samples:,}"
+                )
+
+    def _keep_images(self, jobs: Sequence[Job]) -> None:
+        """Where a metric looks at generated images, which it does more than once, keep them on disk if they fit."""
+        if self.source is not None and self._num_looked_at(jobs) and KeptImages.fits(self.fake):
+            self._kept = KeptImages(self.fake)
+
+    def _num_looked_at(self, jobs: Sequence[Job]) -> int:
+        return max((len(job.fake) for job in jobs if job.metric.needs == "images"), default=0)
+
+    def _looked_at(self, job: Job) -> Images:
+        return job.fake if self._kept is None else _thinned(self._kept, len(job.fake), evenly=False)
+
+    def _table(self, which: str, layer: str) -> torch.Tensor:
+        if (which, layer) not in self._tables:
+            self._tables |= {(which, name): table for name, table in self._features[which].load().items()}
+        return self._tables[which, layer]
+
+    def _result(self, job: Job, name: str, value: float, error: float | None) -> Result:
         if not np.isfinite(value):
             raise DataError(
                 f"{self.fake.name}: {name} is {value}, so images or features are no honest numbers; are these the "
                 "right weights?"
             )
-        metric = job.metric
-        real = self.real if metric.compares else None
-        num_fake, num_real = len(job.images), 0 if real is None else len(real)
-        extractor = self.built_extractor if job.layer else None
-        settings_for = getattr(metric, "settings_for", None)
+        metric, real = job.metric, job.real
+        num_fake, num_real = len(job.fake), 0 if real is None else len(real)
+        extractor = self._extractor() if job.layer else None
         return Result(
             name=name,
             value=value,
             standard_error=error,
             lower_is_better=metric.results[name],
             metric=job.entry.name,
-            settings=job.settings | (settings_for(num_fake, num_real) if settings_for else {}),
+            settings=job.settings | metric.settings_for(num_fake, num_real),
             extractor=self.extractor if extractor else "",
             weights_hash=extractor.weights_hash if extractor else getattr(metric, "weights_hash", ""),
             layer=job.layer,
@@ -274,7 +312,7 @@ class Evaluation:
 
     def _versions(self, entry: Entry) -> dict[str, str]:
         owners = {entry.owner.dist: entry.owner.version}
-        if self._extractor is not None:
+        if self.built_extractor is not None:
             owner = self.registry.get("extractor", self.extractor).owner
             owners[owner.dist] = owner.version
         for dist in ("torch", "torch-fidelity", "numpy"):
@@ -286,13 +324,18 @@ class Evaluation:
 
 
 def standard_errors(metric: Metric, fake: Any, real: Any) -> dict[str, float | None]:
-    """Of each result: in the metric's own way (a method ``standard_errors``) or from five disjoint fifths."""
-    own = getattr(metric, "standard_errors", None)
+    """Of each result: in the metric's own way, or from five disjoint fifths."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a fifth may be degenerate where the whole is not
-        if own is not None:
-            return own(fake, real)
-        return errors_over_parts(fake, real, metric.compute, metric.min_samples)
+        own = metric.standard_errors(fake, real)
+        return errors_over_parts(fake, real, metric.compute, metric.min_samples) if own is None else own
+
+
+def _thinned(images: Images, num: int, *, evenly: bool) -> Images:
+    """``num`` of the images at most: spread evenly, or the first."""
+    if num >= len(images):
+        return images
+    return Chosen(images, spread(len(images), num) if evenly else np.arange(num))
 
 
 def open_sets(
@@ -366,16 +409,19 @@ def _real_images(
         return files, label_vectors(files.labels, files.class_names, generator.c_dim, data)
     config = generator.recipe.data
     opened = open_data(config, plugins.registry, log=log)
-    labels = None
     if generator.c_dim:
         check_labels(opened.info.c_dim, generator.c_dim, opened.info.name)
-        labels = opened.labels(np.arange(opened.info.num_images))
     size = resolution or generator.growth.resolution
     if size > config.img_resolution:
         raise DataError(
             f"--resolution {size}: the recipe's data have {config.img_resolution} px; give others with --data"
         )
-    return TrainingImages(opened, size, background=background, num=num), labels
+    return TrainingImages(opened, size, background=background, num=num), source_labels(opened)
+
+
+def source_labels(data: TrainingData) -> torch.Tensor | None:
+    """All labels of ``data``, for a generator to be fed with; None if the run takes none."""
+    return data.labels(np.arange(data.info.num_images))
 
 
 def _labels_digest(labels: torch.Tensor) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganzoo.data.ahead import available_cpus, map_ahead
 from ganzoo.data.cache import cache_root
-from ganzoo.data.packing import progress_bar
+from ganzoo.data.packing import Bar, no_bar
 from ganzoo.errors import CheckpointError, DataError
 from ganzoo.evaluation.images import Images
 from ganzoo.interfaces import Extractor
@@ -29,6 +29,11 @@ CHUNK = 256
 _MAX_DECODERS = 4
 _CPU_BATCH = 16  # larger ones leave the processor's caches: slower, and more memory
 _GPU_BYTES_PER_IMAGE = 2**26  # of activations: generous for networks of about 300 px
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 class Features:
@@ -45,18 +50,22 @@ class Features:
         self.folders = {layer: _folder(images, name, extractor.weights_hash, layer, device) for layer in self.layers}
         self._device = device
 
-    def compute(self, *, rank: int = 0, world_size: int = 1, progress: bool = False) -> None:
-        """Make the chunks that are missing, or this process's share of them."""
+    def compute(
+        self, *, rank: int = 0, world_size: int = 1, bar: Bar = no_bar, stop: Callable[[], bool] = never
+    ) -> bool:
+        """Make the chunks that are missing, or this process's share of them. False: ``stop()`` put an end to it."""
         mine = [start for k, start in enumerate(range(0, len(self.images), CHUNK)) if k % world_size == rank]
         missing = [start for start in mine if not all(self._file(layer, start).is_file() for layer in self.layers)]
         batches = [batch for start in missing for batch in self._batches(start)]
         workers = min(_MAX_DECODERS, available_cpus()) if self.images.decodes else 0
         found: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
         done = sum(self._size(start) for start in mine if start not in missing)
-        with progress_bar(sum(map(self._size, mine)), enabled=progress and bool(missing)) as advance:
+        with (bar if missing else no_bar)(sum(map(self._size, mine))) as advance:
             advance(done)
             pictures = map_ahead(self.images.read, batches, workers=workers)
             for batch, pixels in zip(batches, pictures, strict=True):
+                if stop():
+                    return False
                 for layer, values in self._extract(to_rgb(pixels)).items():
                     self._check_finite(layer, values)
                     found[layer].append(values)
@@ -64,6 +73,7 @@ class Features:
                     self._save(batch[-1] // CHUNK * CHUNK, found)
                     found = {layer: [] for layer in self.layers}
                 advance(len(batch))
+        return True
 
     def load(self) -> dict[str, Tensor]:
         """float32 [N, D] for each layer. Chunks that are missing or damaged are made first."""

@@ -20,7 +20,7 @@ from ganzoo.data.fit import Fit, on_background, to_8bit, to_channels
 from ganzoo.data.images import float_to_uint8
 from ganzoo.data.labels import label_size, to_vectors
 from ganzoo.data.opening import channels_of
-from ganzoo.data.subset import at_most
+from ganzoo.data.subset import at_most, spread
 from ganzoo.data.training_data import TrainingData
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
@@ -130,7 +130,7 @@ class TrainingImages(Images):
     def __init__(self, data: TrainingData, resolution: int, *, background: str, num: int | None = None) -> None:
         self._data, self._colour = data, rgb(background)
         total = data.info.num_images
-        self._indices = np.arange(total) if num is None or num >= total else np.arange(num) * total // num
+        self._indices = spread(total, total if num is None else num)
         self.name, self.resolution = data.info.name, resolution
         self.channels = 1 if data.info.img_channels == 1 else 3
         self.resize = "as the recipe's data section says"

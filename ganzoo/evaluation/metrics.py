@@ -34,7 +34,7 @@ class FrechetInceptionDistance(Metric):
         statistics = fid_features_to_statistics(fake), fid_features_to_statistics(real)
         return {"fid": fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]}
 
-    def standard_errors(self, fake: Tensor, real: Tensor) -> dict[str, float | None]:
+    def standard_errors(self, fake: Tensor, real: Any) -> dict[str, float | None]:
         """By singular values: quicker than torch-fidelity's eigenvalues, and as exact as an error needs to be."""
         return errors_over_parts(fake, real, lambda f, r: {"fid": frechet_distance(f, r)})
 
@@ -59,7 +59,7 @@ class KernelInceptionDistance(Metric):
     def compute(self, fake: Tensor, real: Any) -> dict[str, float]:
         return self._compute(fake, real, self.subsets)
 
-    def standard_errors(self, fake: Tensor, real: Tensor) -> dict[str, float | None]:
+    def standard_errors(self, fake: Tensor, real: Any) -> dict[str, float | None]:
         subsets = -(-self.subsets // NUM_PARTS)
         return errors_over_parts(fake, real, lambda f, r: self._compute(f, r, subsets))
 

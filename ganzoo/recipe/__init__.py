@@ -1,11 +1,12 @@
 """Recipes: one YAML file describes one training run, and is checked whole before anything is built."""
 
 from ganzoo.recipe.load import dump_recipe, load_recipe, parse_recipe
-from ganzoo.recipe.models import Component, DataConfig, OptimizerConfig, Recipe, SystemConfig, TrainConfig
+from ganzoo.recipe.models import Component, DataConfig, EvalConfig, OptimizerConfig, Recipe, SystemConfig, TrainConfig
 
 __all__ = [
     "Component",
     "DataConfig",
+    "EvalConfig",
     "OptimizerConfig",
     "Recipe",
     "SystemConfig",

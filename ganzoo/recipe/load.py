@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +17,10 @@ from ganzoo.recipe.models import Recipe
 from ganzoo.recipe.problems import Problem, explain, render
 from ganzoo.recipe.signature import INJECTED, args_model
 from ganzoo.recipe.strict_yaml import Document, Path
-from ganzoo.registry import Registry
+from ganzoo.registry import Registry, did_you_mean
+
+if TYPE_CHECKING:
+    from ganzoo.interfaces import Metric
 
 COMPONENTS: dict[Path, str] = {
     ("data", "source"): "dataset",
@@ -26,6 +29,8 @@ COMPONENTS: dict[Path, str] = {
     ("loss",): "loss",
     ("growth",): "growth",
 }
+METRICS: Path = ("eval", "metrics")  # a list of components
+EXTRACTOR: Path = ("eval", "extractor")  # a name
 
 
 def load_recipe(path: FilePath | str, registry: Registry, overrides: Sequence[str] = ()) -> Recipe:
@@ -139,22 +144,21 @@ def _finish(document: Document, registry: Registry, overrides: Sequence[str], *,
     if problems:
         raise RecipeError(render(problems))
     assert recipe is not None
-    return recipe.model_copy(update=_with_defaults(recipe, checked))
+    return _with_defaults(recipe, checked)
 
 
 def _check_components(document: Document, registry: Registry) -> tuple[dict[Path, dict[str, Any]], list[Problem]]:
     """Every component's name against the registry, and its args against the constructor's signature."""
     problems: list[Problem] = []
     checked: dict[Path, dict[str, Any]] = {}
-    for path, kind in COMPONENTS.items():
-        component: Any = document.data
-        for key in path:
-            component = component.get(key) if isinstance(component, dict) else None
+    for path, kind, component in _components(document.data):
+        at: Path = path if isinstance(component, str) else (*path, "name")
+        if isinstance(component, str):  # a name alone
+            component = {"name": component}
         if not isinstance(component, dict) or not isinstance(component.get("name"), str):
             continue  # missing or malformed: the recipe's own schema has said so
         name, args = component["name"], component.get("args", {})
         if name not in registry.names(kind):
-            at = (*path, "name")
             problems.append(Problem(document.place(at), strict_yaml.dotted(at), registry.unknown(kind, name)))
             continue
         if not isinstance(args, dict):
@@ -173,7 +177,43 @@ def _check_components(document: Document, registry: Registry) -> tuple[dict[Path
         except ValidationError as error:
             whose = f" ({kind} {name!r} of {entry.owner})"
             problems += explain(error, document, at, model, whose=whose)
-    return checked, problems
+    return checked, problems + _check_best(document, registry)
+
+
+def _components(data: Any) -> Iterator[tuple[Path, str, Any]]:
+    """(path, kind, what is written there) of every component of a recipe; None where nothing is."""
+
+    def at(path: Path) -> Any:
+        value = data
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    for path, kind in COMPONENTS.items():
+        component = at(path)
+        yield path, kind, component if isinstance(component, dict) else None
+    metrics = at(METRICS)
+    for index, metric in enumerate(metrics if isinstance(metrics, list) else []):
+        yield (*METRICS, index), "metric", metric
+    extractor = at(EXTRACTOR)
+    yield EXTRACTOR, "extractor", extractor if isinstance(extractor, str) else None
+
+
+def _check_best(document: Document, registry: Registry) -> list[Problem]:
+    """``eval.best`` against the numbers that the metrics give."""
+    section = document.data.get("eval")
+    best = section.get("best") if isinstance(section, dict) else None
+    metrics = [component for _, kind, component in _components(document.data) if kind == "metric"]
+    names = [str(metric.get("name") if isinstance(metric, dict) else metric) for metric in metrics]
+    if not isinstance(best, str) or not set(names) <= set(registry.names("metric")):
+        return []  # whatever is wrong was said elsewhere
+    classes: list[type[Metric]] = [registry.get("metric", name).cls for name in names]
+    numbers = [number for cls in classes for number in cls.results]
+    if best in numbers:
+        return []
+    at = ("eval", "best")
+    message = f"{best!r} is none of the numbers that these metrics give: {', '.join(numbers)}"
+    return [Problem(document.place(at), strict_yaml.dotted(at), message + did_you_mean(best, numbers))]
 
 
 def _fill_defaults(args: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -188,13 +228,13 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
-def _with_defaults(recipe: Recipe, checked: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-    update: dict[str, Any] = {}
+def _with_defaults(recipe: Recipe, checked: dict[Path, dict[str, Any]]) -> Recipe:
+    """The recipe with ``checked`` arguments in place of those that were written."""
+    data = recipe.model_dump()
     for path, args in checked.items():
-        if path[0] == "data":
-            assert recipe.data.source is not None
-            source = recipe.data.source.model_copy(update={"args": args})
-            update["data"] = recipe.data.model_copy(update={"source": source})
-        else:
-            update[path[0]] = getattr(recipe, path[0]).model_copy(update={"args": args})
-    return update
+        component: Any = data
+        for key in path:
+            component = component[key]
+        if isinstance(component, dict):  # the extractor is a name alone
+            component["args"] = args
+    return Recipe.model_validate(data)

@@ -117,6 +117,25 @@ class TrainConfig(Section):
         return self
 
 
+class EvalConfig(Section):
+    """Metrics while training: of G_ema, at the final resolution, as `ganzoo eval` measures its snapshots."""
+
+    metrics: Annotated[list[Component], Field(min_length=1)] = Field(
+        description="names that `ganzoo plugins` lists, or components"
+    )
+    every_kimg: Positive = Field(200.0, description="between evaluations; the last one is at the end")
+    num: int = Field(10_000, ge=2, description="images to generate")
+    num_real: int | None = Field(None, ge=2, description="real images to compare with, spread evenly; null = all")
+    extractor: str = Field("inception-v3-compat", description="the network behind the metrics")
+    weights: str | None = Field(None, description="its file of weights; null = where torch keeps downloads")
+    best: str | None = Field(None, description="keep the best snapshot by this number; null = the first metric's")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _names_are_components(cls, value: Any) -> Any:
+        return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
 class SystemConfig(Section):
     """Where and how to compute. `auto` says in the log what it chose."""
 
@@ -144,6 +163,7 @@ class Recipe(Section):
     growth: Component
     optimizer: OptimizerConfig = OptimizerConfig()  # type: ignore[call-arg]
     train: TrainConfig
+    eval: EvalConfig | None = Field(None, description="metrics while training; null = none")
     system: SystemConfig = SystemConfig()  # type: ignore[call-arg]
 
     @field_validator("name")

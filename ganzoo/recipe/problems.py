@@ -28,7 +28,7 @@ def explain(
     """pydantic's errors for the part of ``document`` at ``at``, one problem a key."""
     data = document.data
     for key in at:
-        data = data.get(key, {})
+        data = data[key] if isinstance(data, list) else data.get(key, {})
     found: dict[Path, list[str]] = {}
     for detail in error.errors(include_url=False):
         path = _keys(detail["loc"], data)

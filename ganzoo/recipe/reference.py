@@ -34,6 +34,7 @@ _SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("optimizer", models.OptimizerConfig),
     ("optimizer.args (adam)", models.AdamArgs),
     ("train", models.TrainConfig),
+    ("eval", models.EvalConfig),
     ("system", models.SystemConfig),
 ]
 

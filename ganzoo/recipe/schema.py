@@ -15,22 +15,29 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     definitions = schema["$defs"]
     for path, kind in COMPONENTS.items():
-        choices = []
-        for name in registry.names(kind):
-            component = _component(registry.get(kind, name), definitions)
-            definitions[f"{kind}.{name}"] = component
-            choices.append({"$ref": f"#/$defs/{kind}.{name}"})
+        choices = _choices(kind, registry, definitions)
         holder = definitions["DataConfig"] if path[0] == "data" else schema
         holder["properties"][path[-1]] = {"anyOf": [*choices, *([{"type": "null"}] if path[0] == "data" else [])]}
+    section = definitions["EvalConfig"]["properties"]
+    names = {"enum": registry.names("metric")}
+    section["metrics"]["items"] = {"anyOf": [names, *_choices("metric", registry, definitions)]}
+    section["extractor"] |= {"enum": registry.names("extractor")}
     schema["properties"] = {
         "extends": {"type": "string", "description": "another recipe, seen from this one, to start from"},
         **schema["properties"],
     }
     schema["required"] = []  # what a recipe leaves out, one that it extends may bring
     for section in definitions.values():
-        if section.get("title") in ("DataConfig", "TrainConfig"):
+        if section.get("title") in ("DataConfig", "TrainConfig", "EvalConfig"):
             section.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe", **_untitled(schema)}
+
+
+def _choices(kind: str, registry: Registry, definitions: dict[str, Any]) -> list[dict[str, str]]:
+    """References to every component of a kind, whose definitions are added."""
+    for name in registry.names(kind):
+        definitions[f"{kind}.{name}"] = _component(registry.get(kind, name), definitions)
+    return [{"$ref": f"#/$defs/{kind}.{name}"} for name in registry.names(kind)]
 
 
 def _component(entry: Entry, definitions: dict[str, Any]) -> dict[str, Any]:

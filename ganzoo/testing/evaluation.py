@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,13 @@ def check_metric(
     for name, value in values.items():
         contract.require(isinstance(value, float) and bool(np.isfinite(value)), f"{name} is {value!r}, no finite float")
         contract.require(again[name] == value, f"{name} is {value} once and {again[name]} the next time")
+    with contract.attempt("standard_errors and settings_for"):
+        errors, settings = metric.standard_errors(fake, real), metric.settings_for(num, num)
+    for name, error in (errors or {}).items():
+        contract.require(name in values, f"standard_errors has {name!r}, and compute gives {sorted(values)}")
+        contract.require(error is None or error >= 0, f"the standard error of {name} is {error!r}")
+    with contract.attempt("settings_for as JSON, for the record"):
+        json.dumps(settings)
     for old, new in zip(before, sets, strict=True):
         contract.require(old is None or torch.equal(old, new), "compute changes its features in place")
 

@@ -28,7 +28,8 @@ class TrainingState:
     nimg: real images shown so far, the only clock. position: real images drawn from the data (more than nimg when D
     takes several steps). phase: the stretch of the growth schedule that the last step was in. seconds: time spent
     training. sums, count: running totals of each logged term since the last tick, over ``count`` steps.
-    best: metric name -> [best value, nimg].
+    best: metric name -> [best value, nimg]. evaluate_as_at: G_ema is due to be measured, with the growth state of that
+    nimg; None: it is not.
     """
 
     nimg: int = 0
@@ -38,6 +39,7 @@ class TrainingState:
     count: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, list[float]] = field(default_factory=dict)
+    evaluate_as_at: int | None = None
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,11 @@ def train(
         total_nimg = round(config.total_kimg * 1000)
         s.report.start(state.nimg, total_nimg)
 
-        while state.nimg < total_nimg:
+        stopped = False
+        if state.evaluate_as_at is not None:  # a signal kept the run that this one resumes from it
+            stopped = not s.evaluate(stop)
+            s.save_checkpoint()
+        while state.nimg < total_nimg and not stopped:
             # Where are we? The resolution, the fade and the learning rates follow from the images shown so far.
             growth = s.schedule.at(state.nimg)
 
@@ -105,15 +109,17 @@ def train(
             state.count += 1
             s.report.progress(state.nimg, growth)
             finished = state.nimg >= total_nimg
-            stopped = distributed.any_process(stop.signal is not None, s.system.device)
 
-            # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, a checkpoint to
-            # resume from; none of weights that are no numbers.
+            # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, metrics, and a
+            # checkpoint to resume from; none of weights that are no numbers.
             tick_due = finished or passed(before, state.nimg, config.tick_kimg)
             images_due = finished or passed(before, state.nimg, config.image_kimg or config.tick_kimg)
             snapshot_due = finished or passed(before, state.nimg, config.snapshot_kimg)
             checkpoint_due = finished or passed(before, state.nimg, config.checkpoint_kimg or config.snapshot_kimg)
-            if tick_due or images_due or snapshot_due or checkpoint_due or stopped:
+            if recipe.eval and (finished or passed(before, state.nimg, recipe.eval.every_kimg)):
+                state.evaluate_as_at = before
+            stopped = distributed.any_process(stop.signal is not None, s.system.device)
+            if tick_due or images_due or snapshot_due or checkpoint_due or stopped or state.evaluate_as_at is not None:
                 s.refuse_divergence()
             if tick_due:
                 s.end_tick(growth)
@@ -121,12 +127,13 @@ def train(
                 s.save_fakes(growth)
             if snapshot_due:
                 s.save_snapshot(growth)
+            if not stopped:
+                stopped = not s.evaluate(stop)
             if checkpoint_due or stopped:
                 s.save_checkpoint()
-            if stopped and not finished:
-                break
 
-        stopped_by = stop.signal if state.nimg < total_nimg else None
+        complete = state.nimg >= total_nimg and state.evaluate_as_at is None
+        stopped_by = None if complete else stop.signal
         s.finish(stopped_by)
         return TrainingResult(s.run_dir, state.nimg, stopped_by)
 

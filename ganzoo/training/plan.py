@@ -28,6 +28,7 @@ def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
             f"recipe: {recipe.name} (seed {recipe.seed}), {recipe.train.total_kimg:g} kimg",
             *describe_networks(recipe, G, D),
             *describe_phases(phases),
+            *describe_evaluation(recipe),
             *lines,
         ]
     )
@@ -55,6 +56,16 @@ def describe_phases(phases: Sequence[Phase]) -> list[str]:
         size = f"{p.resolution:>5d} {'fade  ' if p.fading else 'stable'}"
         lines.append(f"  {kimg} {size} {p.batch_size:>6d}   {p.g_lr:<8g}  {p.d_lr:<8g}  {steps:,}")
     return lines
+
+
+def describe_evaluation(recipe: Recipe) -> list[str]:
+    """What is measured while training, and how often."""
+    config = recipe.eval
+    if config is None:
+        return []
+    times = math.ceil(recipe.train.total_kimg / config.every_kimg)
+    names = ", ".join(metric.name for metric in config.metrics)
+    return [f"metrics: {names} ({config.extractor}) of {config.num:,} images, {times} times"]
 
 
 def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], int, int]:

@@ -1,10 +1,12 @@
-"""What a person sees of a run: the progress bar or plain lines, log.txt, stats.jsonl and the curves picture."""
+"""What a person sees of a run: the progress bar or plain lines, log.txt, two .jsonl files and the curves picture."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,19 @@ class Reporter:
         console.print(message, markup=False, emoji=False, soft_wrap=True)
         self._record(message)
 
-    def attach(self, run_dir: Path, nimg: int) -> None:
-        """From now on write into ``run_dir``; statistics later than ``nimg`` belong to steps that were lost."""
+    def attach(self, run_dir: Path, nimg: int, *, evaluated: bool = True) -> None:
+        """From now on write into ``run_dir``; statistics later than ``nimg`` belong to steps that were lost.
+
+        evaluated: whether metrics measured at ``nimg`` itself are kept.
+        """
         if not self._active:
             return
         self._run_dir = run_dir
         for line in self._early:
             self._record(line)
-        stats = run_dir / "stats.jsonl"
-        if stats.exists():
-            write_text(stats, "".join(f"{json.dumps(r)}\n" for r in read_stats(stats) if r["nimg"] <= nimg))
+        for path, last in ((run_dir / "stats.jsonl", nimg), (run_dir / "metrics.jsonl", nimg - (not evaluated))):
+            if path.exists():
+                write_text(path, "".join(f"{json.dumps(r)}\n" for r in read_stats(path) if r["nimg"] <= last))
 
     def start(self, nimg: int, total_nimg: int) -> None:
         """Training begins at ``nimg``."""
@@ -99,10 +104,41 @@ class Reporter:
             if time.monotonic() - self._last_curves > _CURVES_SECONDS:
                 self.draw_curves()
 
+    @contextmanager
+    def side_bar(self, total: int) -> Iterator[Callable[[int], None]]:
+        """A second bar below that of training, while images are measured."""
+        if self._bar is None:
+            yield lambda n: None
+            return
+        bar = self._bar
+        task = bar.add_task("measure", total=total, status=f"measuring {total:,} images")
+        try:
+            yield lambda n: bar.advance(task, n)
+        finally:
+            bar.remove_task(task)
+
+    def evaluated(self, record: dict[str, Any]) -> None:
+        """After an evaluation: a line with its numbers, and one JSON object in metrics.jsonl."""
+        if not self._active:
+            return
+        numbers = [
+            f"{result['name']} {result['value']:.4g}"
+            + ("" if result["standard_error"] is None else f" ± {result['standard_error']:.2g}")
+            for result in record["results"]
+        ]
+        self.log(f"kimg {record['nimg'] / 1000:<7.1f} {'  '.join(numbers)}  ({format_seconds(record['seconds'])})")
+        if self._run_dir is not None:
+            append_line(self._run_dir / "metrics.jsonl", json.dumps(record))
+
     def draw_curves(self) -> None:
-        """Write curves.png from stats.jsonl."""
+        """Write curves.png from stats.jsonl and metrics.jsonl."""
         if self._active and self._run_dir is not None and (self._run_dir / "stats.jsonl").exists():
-            draw_curves(read_stats(self._run_dir / "stats.jsonl"), self._run_dir / "curves.png")
+            metrics = self._run_dir / "metrics.jsonl"
+            draw_curves(
+                read_stats(self._run_dir / "stats.jsonl"),
+                self._run_dir / "curves.png",
+                metrics=read_stats(metrics) if metrics.exists() else [],
+            )
             self._last_curves = time.monotonic()
 
     def end(self) -> None:
@@ -125,7 +161,7 @@ class Reporter:
 
 
 def read_stats(path: Path) -> list[dict[str, Any]]:
-    """The records of a stats.jsonl; a last line that a crash cut short is left out."""
+    """The records of a stats.jsonl or metrics.jsonl; a last line that a crash cut short is left out."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:

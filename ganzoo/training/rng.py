@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -41,6 +43,16 @@ def set_state(data: Tensor) -> None:
     torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
     if state["cuda"] is not None and _cuda_in_use():
         torch.cuda.set_rng_state(torch.tensor(state["cuda"], dtype=torch.uint8))
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """What happens inside leaves every generator as it was."""
+    state = get_state()
+    try:
+        yield
+    finally:
+        set_state(state)
 
 
 def _cuda_in_use() -> bool:

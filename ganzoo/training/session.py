@@ -21,6 +21,7 @@ import ganzoo
 from ganzoo import build
 from ganzoo.data import open_data
 from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
 from ganzoo.plugins import LoadedPlugins
@@ -28,10 +29,13 @@ from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
 from ganzoo.training import checkpoint, distributed, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.distributed import Processes
+from ganzoo.training.evaluation import TrainingMetrics, record_of
 from ganzoo.training.grids import GridMaker
+from ganzoo.training.observers import Observers
 from ganzoo.training.plan import component_versions, describe_networks, describe_phases
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
+from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
 from ganzoo.weights import read_metadata
 
@@ -56,6 +60,8 @@ class Session:
     state: TrainingState
     reals: RealImages
     grids: GridMaker
+    metrics: TrainingMetrics | None
+    observers: Observers
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
@@ -65,23 +71,23 @@ class Session:
         means = self._means()
         now, (nimg, then) = time.perf_counter(), self.tick_start
         self.state.seconds += now - then
-        self.report.tick(
-            {
-                "nimg": self.state.nimg,
-                "resolution": growth.resolution,
-                "alpha": growth.alpha,
-                "batch_size": growth.batch_size,
-                "g_lr": growth.g_lr,
-                "d_lr": growth.d_lr,
-                "loss": means,
-                "timing": {
-                    "sec_per_kimg": (now - then) / max(1, self.state.nimg - nimg) * 1000,
-                    "data_wait": self.reals.seconds_waited / (now - then),
-                    "memory_gb": peak_memory_gb(self.system.device.type),
-                    "seconds": self.state.seconds,
-                },
-            }
-        )
+        record = {
+            "nimg": self.state.nimg,
+            "resolution": growth.resolution,
+            "alpha": growth.alpha,
+            "batch_size": growth.batch_size,
+            "g_lr": growth.g_lr,
+            "d_lr": growth.d_lr,
+            "loss": means,
+            "timing": {
+                "sec_per_kimg": (now - then) / max(1, self.state.nimg - nimg) * 1000,
+                "data_wait": self.reals.seconds_waited / (now - then),
+                "memory_gb": peak_memory_gb(self.system.device.type),
+                "seconds": self.state.seconds,
+            },
+        }
+        self.report.tick(record)
+        self.observers.tell("ganzoo_tick", run_dir=self.run_dir, record=record)
         self.sums.clear()
         self.state.count = 0
         self.reals.seconds_waited = 0.0
@@ -121,14 +127,50 @@ class Session:
         if self.processes.is_main:
             name = f"fakes_{self.state.nimg // 1000:06d}.png" if self.state.nimg else "fakes_init.png"
             self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+            self.observers.tell("ganzoo_grid", run_dir=self.run_dir, nimg=self.state.nimg, path=self.run_dir / name)
 
-    def save_snapshot(self, growth: GrowthState) -> None:
+    def save_snapshot(self, growth: GrowthState, name: str | None = None) -> None:
         """G_ema, to use and share."""
         if self.processes.is_main:
             folder = self.run_dir / "snapshots"
             checkpoint.save_snapshot(
-                folder, self.G_ema, self.state, growth, recipe=dump_recipe(self.recipe), extra=self.metadata
+                folder, self.G_ema, self.state, growth, recipe=dump_recipe(self.recipe), extra=self.metadata, name=name
             )
+
+    def evaluate(self, stop: StopRequest) -> bool:
+        """Measure G_ema if it is due, and keep it if it is the best. False: a signal interrupted, and it stays due."""
+        if self.metrics is None or self.state.evaluate_as_at is None:
+            self.state.evaluate_as_at = None
+            return True
+        growth, started = self.schedule.at(self.state.evaluate_as_at), time.perf_counter()
+        results = self.metrics.measure(
+            self.G_ema,
+            growth,
+            name=f"{self.run_dir.name} at kimg {self.state.nimg / 1000:g}",
+            bar=self.report.side_bar,
+            stop=lambda: stop.signal is not None,
+        )
+        seconds = time.perf_counter() - started
+        self.state.seconds += seconds
+        self.tick_start = (self.tick_start[0], self.tick_start[1] + seconds)  # this was no training
+        if results is None:
+            return False
+        self.state.evaluate_as_at = None
+        if results:
+            record = record_of(results, nimg=self.state.nimg, growth=growth, seconds=seconds)
+            self.report.evaluated(record)
+            self.observers.tell("ganzoo_evaluated", run_dir=self.run_dir, record=record)
+            self._keep_best(results, growth)
+        return True
+
+    def _keep_best(self, results: list[Result], growth: GrowthState) -> None:
+        assert self.metrics is not None
+        name = self.metrics.best
+        for result in results:
+            if result.name == name and checkpoint.is_best(
+                self.state, name, result.value, lower_is_better=result.lower_is_better
+            ):
+                self.save_snapshot(growth, f"best-{name}.safetensors")
 
     def save_checkpoint(self) -> None:
         """Everything needed to go on exactly from here; then drop the oldest."""
@@ -149,6 +191,7 @@ class Session:
         """Last words."""
         self.report.end()
         self.report.draw_curves()
+        self.observers.tell("ganzoo_run_ended", run_dir=self.run_dir)
         if signal is not None:
             self.report.log(
                 f"stopped by {signals.Signals(signal).name} at kimg {self.state.nimg / 1000:g}, after a checkpoint. "
@@ -157,8 +200,13 @@ class Session:
             return
         kimg = self.state.nimg // 1000
         self.report.log(f"done: kimg {self.state.nimg / 1000:g} in {format_seconds(self.state.seconds)}")
+        snapshots = self.run_dir / "snapshots"
+        for name, (value, nimg) in self.state.best.items():
+            self.report.log(
+                f"best {name}: {value:.4g} at kimg {nimg / 1000:g}: {snapshots / f'best-{name}.safetensors'}"
+            )
         for what, path in (
-            ("snapshot:   ", self.run_dir / "snapshots" / f"snapshot-{kimg:06d}.safetensors"),
+            ("snapshot:   ", snapshots / f"snapshot-{kimg:06d}.safetensors"),
             ("sample grid:", self.run_dir / f"fakes_{kimg:06d}.png"),
         ):
             if path.exists():  # not where a run was told to end before the point that it had reached
@@ -170,9 +218,12 @@ def open_session(
     recipe: Recipe, plugins: LoadedPlugins, *, outdir: Path, resume_from: Path | None, reporter: Reporter | None
 ) -> Iterator[Session]:
     """Build everything, in an order that finds mistakes before anything is written."""
-    processes = distributed.start("cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu")
+    processes = distributed.start(
+        "cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu",
+        timeout_minutes=10 if recipe.eval is None else 180,  # the others wait while rank 0 computes metrics
+    )
     report = reporter or Reporter(active=processes.is_main)
-    lock = None
+    lock, recorded = None, recipe
     try:
         # Choose device, precision and threads. Claim the folder.
         system = choose_system(
@@ -180,7 +231,7 @@ def open_session(
         )
         report.log(f"system: {system.describe()}")
         if resume_from is not None:
-            _check_resumable(recipe, plugins, resume_from)
+            recorded = _check_resumable(recipe, plugins, resume_from)
             if processes.is_main:
                 lock = rundir.lock_run_dir(resume_from)
                 rundir.remove_leftovers(resume_from)
@@ -216,6 +267,8 @@ def open_session(
         if resume_from is not None:
             state = _resume(recipe, resume_from, trainee, info.fingerprint, system, processes, report)
             sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
+            if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
+                state.best.clear()
 
         # Open the run folder, now that nothing can be wrong any more.
         run_dir = resume_from or _new_run_dir(recipe, info.name, outdir, processes, system.device)
@@ -223,10 +276,18 @@ def open_session(
             lock = rundir.lock_run_dir(run_dir)
         if processes.is_main:
             write_text(run_dir / rundir.RECIPE_FILE, dump_recipe(recipe))
-        report.attach(run_dir, state.nimg)
+        report.attach(run_dir, state.nimg, evaluated=state.evaluate_as_at is None)
         report.log(f"run folder: {run_dir}")
         grids = GridMaker(data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device)
         reals = RealImages(recipe, data, schedule, state, system, processes)
+        metrics = None
+        if recipe.eval is not None:
+            metrics = TrainingMetrics(
+                recipe.eval, recipe, data, plugins.registry, system=system, processes=processes, log=report.log
+            )
+            metrics.rehearse(G_ema, schedule.at(0))
+        observers = Observers(plugins, active=processes.is_main, log=report.log)
+        observers.tell("ganzoo_run_started", run_dir=run_dir, recipe=recipe.model_dump(), nimg=state.nimg)
         metadata = {
             "class_names": json.dumps(info.class_names),
             "plugins": json.dumps(component_versions(recipe, plugins)),
@@ -235,7 +296,7 @@ def open_session(
         }
         session = Session(
             recipe, run_dir, system, processes, report, G, D, G_ema, loss, schedule, opt_G, opt_D, trainee, state,
-            reals, grids, metadata, sums, (state.nimg, time.perf_counter()),
+            reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
             grids.save_reals(run_dir)
@@ -266,11 +327,14 @@ def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Proces
     return Path(os.fsdecode(distributed.gather_bytes(name, device)[0].numpy().tobytes()))
 
 
-def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> None:
+def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> Recipe:
+    """The recipe that the run was made with."""
     recorded = run_dir / rundir.RECIPE_FILE
     if not recorded.is_file():
         raise CheckpointError(f"{run_dir}: not a run folder: it has no {rundir.RECIPE_FILE}")
-    rundir.check_same_run(recipe, load_recipe(recorded, plugins.registry), run_dir)
+    made_with = load_recipe(recorded, plugins.registry)
+    rundir.check_same_run(recipe, made_with, run_dir)
+    return made_with
 
 
 def _resume(

@@ -124,6 +124,18 @@ def test_metrics_of_images_and_of_generators(run, make_folder):
         run(make_folder("c") and make_folder("d").parent / "a", None, ["ppl"])
 
 
+def test_folders_are_thinned_to_what_a_metric_looks_at(run, make_folder, plugins, monkeypatch):
+    """Then the standard error is that of the number, and the record says how many images there were."""
+    metric = plugins.registry.get("metric", "brightness").cls
+    monkeypatch.setattr(metric, "max_samples", 40)
+    a, b = make_folder("a", shift=20), make_folder("b")
+    result = run(a, b, ["brightness"])["brightness"]
+    assert (result.num_fake, result.num_real) == (40, 40)
+    values = [np.asarray(Image.open(path)).mean() for path in sorted(a.iterdir())[::3]]  # 40 of 120, evenly
+    others = [np.asarray(Image.open(path)).mean() for path in sorted(b.iterdir())[::3]]
+    assert result.value == pytest.approx(np.mean(values) - np.mean(others), abs=1e-6)
+
+
 def test_a_comparison_needs_data(run, make_folder):
     with pytest.raises(DataError, match="fid compares with real images; say which with --data"):
         run(make_folder("a"), None)

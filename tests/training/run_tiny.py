@@ -21,6 +21,7 @@ def main(outdir, resume, overrides):
         plugins = make_plugin_manager({"tiny": tiny.TinyPlugin})
         recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=overrides)
         result = train(recipe, plugins=plugins, outdir=outdir, resume_from=resume)
+    print("images seen:", tiny.TinyExtractor.seen, file=sys.stderr)
     sys.exit(result.exit_code)
 
 

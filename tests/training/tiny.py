@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -80,6 +84,58 @@ class TinySchedule(ganzoo.GrowthSchedule):
         return GrowthState(resolution, alpha, batch_size, self.lr, self.lr / 2)
 
 
+class TinyExtractor(ganzoo.Extractor):
+    """Mean colours of four quarters. ``interrupt_at``: sends SIGINT once so many images were seen."""
+
+    layers = ("quarters",)
+    weights_hash = "none"
+    resize = "none"
+    seen = 0
+    interrupt_at = 0
+
+    def __init__(self, *, weights: str | None = None) -> None:
+        if weights is not None and not Path(weights).exists():
+            raise ganzoo.CheckpointError(f"{weights}: no such file of weights")
+
+    def layer_for(self, metric):
+        return "quarters"
+
+    def features(self, images, layers):
+        cls = type(self)
+        cls.seen += len(images)
+        if cls.interrupt_at and cls.seen >= cls.interrupt_at:
+            cls.interrupt_at = 0
+            signal.raise_signal(signal.SIGINT)
+        return {"quarters": F.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)}
+
+
+class TinyDistance(ganzoo.Metric):
+    """Of the means of features, and the spread of the generated ones. Draws random numbers, as it should not."""
+
+    results: ClassVar = {"distance": True, "spread": False}
+
+    def __init__(self, *, fail: bool = False) -> None:
+        self.fail = fail
+
+    def compute(self, fake, real):
+        torch.rand(3)
+        if self.fail:
+            raise RuntimeError("no luck today")
+        return {"distance": float((fake.mean(0) - real.mean(0)).norm()), "spread": float(fake.std())}
+
+
+class TinyBrightness(ganzoo.Metric):
+    """Looks at images, and at no more than 40 of them."""
+
+    needs = "images"
+    compares = False
+    max_samples = 40
+    results: ClassVar = {"brightness": False}
+
+    def compute(self, fake, real):
+        return {"brightness": float(fake.read(range(len(fake))).mean())}
+
+
 class TinyPlugin:
     """What would be a plugin's module."""
 
@@ -102,6 +158,17 @@ class TinyPlugin:
     @ganzoo.hookimpl
     def ganzoo_register_growth_schedules(register):
         register("tiny", TinySchedule)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_extractors(register):
+        register("tiny", TinyExtractor)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_metrics(register):
+        register("tiny", TinyDistance)
+        register("brightness", TinyBrightness)
 
 
 RECIPE = """
