@@ -47,8 +47,8 @@ def radial_lowpass(taps: int, cutoff: float, width: float, rate: float) -> np.nd
     return f / f.sum()
 
 
-def leaky_clamp(x: Tensor, clamp: float) -> Tensor:
-    """Leaky ReLU, then clamp to [-clamp, clamp], both in place. Twice differentiable.
+def leaky_clamp(x: Tensor, clamp: float | None) -> Tensor:
+    """Leaky ReLU, then clamp to [-clamp, clamp] unless that is None, both in place. Twice differentiable.
 
     For the backward pass, one byte a value is kept: features are never larger than here, at the high sampling rate, and
     automatic differentiation would keep them twice in full.
@@ -58,12 +58,17 @@ def leaky_clamp(x: Tensor, clamp: float) -> Tensor:
 
 class _LeakyClamp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, clamp: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, clamp: float | None) -> Tensor:
         ctx.mark_dirty(x)
-        F.leaky_relu_(x, SLOPE).clamp_(-clamp, clamp)
-        if ctx.needs_input_grad[0]:
-            # In units of SLOPE: 5 where positive, 1 where negative, 0 where clamped.
-            slopes = (x > 0).to(torch.int8).mul_(round(1 / SLOPE) - 1).add_(1).mul_(x < clamp).mul_(x > -clamp)
+        F.leaky_relu_(x, SLOPE)
+        keep_slopes = ctx.needs_input_grad[0]
+        if keep_slopes:  # in units of SLOPE: 5 where positive, 1 where negative, 0 where clamped
+            slopes = (x > 0).to(torch.int8).mul_(round(1 / SLOPE) - 1).add_(1)
+        if clamp is not None:
+            x.clamp_(-clamp, clamp)
+            if keep_slopes:
+                slopes.mul_(x < clamp).mul_(x > -clamp)
+        if keep_slopes:
             ctx.save_for_backward(slopes)
         return x
 

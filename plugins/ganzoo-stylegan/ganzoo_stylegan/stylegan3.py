@@ -9,7 +9,6 @@ never show. No noise, no style mixing, no growth; the discriminator is StyleGAN2
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -19,35 +18,15 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import GrowthState
-from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, pixel_norm
+from ganzoo_progan.layers import EqualizedLinear, at_least_fp32
+from ganzoo_progan.networks import ZDim
 
-from .alias_free import SLOPE, Signal, kaiser_lowpass, leaky_clamp, radial_lowpass, signals_for
-from .layers import ScaledLinear
+from .alias_free import Signal, kaiser_lowpass, leaky_clamp, radial_lowpass, signals_for
 from .resample import upfirdn2d
+from .stylegan2 import ConvClamp, MappingLr, MappingNetwork
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
-
-
-class MappingNetwork(nn.Module):
-    """Latents [N, z_dim] and labels [N, c_dim] to w [N, w_dim]; latents and embedded labels are normalised each."""
-
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_layers: int) -> None:
-        super().__init__()
-        self.embed = EqualizedLinear(c_dim, w_dim, gain=1.0) if c_dim else None
-        widths = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * num_layers
-        self.layers = nn.ModuleList(ScaledLinear(a, b, gain=1.0, lr_multiplier=0.01) for a, b in pairwise(widths))
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            x = pixel_norm(at_least_fp32(z))
-            if self.embed is not None:
-                if c is None:
-                    raise ValueError("this generator is conditional: give it labels")
-                x = torch.cat([x, pixel_norm(self.embed(c.to(x.dtype)))], dim=1)
-            for layer in self.layers:
-                x = F.leaky_relu(layer(x), SLOPE) * math.sqrt(2)
-            return x
 
 
 class FourierInput(nn.Module):
@@ -82,7 +61,7 @@ class FourierInput(nn.Module):
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
 
     def forward(self, w: Tensor) -> Tensor:
-        # 11 bits of a bfloat16 would move the waves by a tenth of a pixel.
+        # Always float32: bfloat16 knows positions to 1/256 of the canvas.
         with torch.autocast(w.device.type, enabled=False):
             freqs, phases = self.moved(at_least_fp32(w))
             # Frequencies that the transform has moved beyond the band fade out, and would alias beyond rate / 2.
@@ -101,8 +80,14 @@ class FourierInput(nn.Module):
         zero, one = torch.zeros_like(x), torch.ones_like(x)
         rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).unflatten(1, (3, 3))
         translation = torch.stack([one, zero, -x, zero, one, -y, zero, zero, one], dim=1).unflatten(1, (3, 3))
-        moves = rotation @ translation @ self.transform  # [N, 3, 3]
-        return self.freqs @ moves[:, :2, :2], self.phases + (self.freqs @ moves[:, :2, 2:]).squeeze(2)
+        moves = matmul_fp32(matmul_fp32(rotation, translation), self.transform)  # [N, 3, 3]
+        moved = matmul_fp32(self.freqs, moves[:, :2])  # [N, C, 3]
+        return moved[:, :, :2], self.phases + moved[:, :, 2]
+
+
+def matmul_fp32(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` of small matrices in full precision, also on GPUs that may compute matrix products in TF32."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(dim=-2)
 
 
 class ModulatedConv2d(nn.Module):
@@ -129,6 +114,7 @@ class ModulatedConv2d(nn.Module):
         self.affine = EqualizedLinear(w_dim, in_channels, gain=1.0)
         nn.init.ones_(self.affine.bias)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("magnitude_ema", torch.ones([]))
         self.magnitude_ema_beta = magnitude_ema_beta
         self.demodulate = demodulate
@@ -147,9 +133,10 @@ class ModulatedConv2d(nn.Module):
             else:
                 style = style / math.sqrt(weight[0].numel())
             style = style * self.magnitude_ema.rsqrt()
-        # Scaling the features instead of the weights is the same, and leaves one convolution for the whole batch.
+        # Every sample has weights of its own; scaling input and output instead leaves one convolution for all of them.
         x = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight, padding=weight.shape[2] - 1)
-        return x if gain is None else x * gain.to(x.dtype)[:, :, None, None]
+        bias = self.bias.to(x.dtype)[:, None, None]
+        return x + bias if gain is None else torch.addcmul(bias, x, gain.to(x.dtype)[:, :, None, None])
 
     @torch.no_grad()
     def follow_magnitude(self, x: Tensor) -> None:
@@ -173,14 +160,13 @@ class SynthesisLayer(nn.Module):
         radial: bool,
         filter_size: int,
         lrelu_upsampling: int,
-        conv_clamp: float,
+        conv_clamp: float | None,
         magnitude_ema_beta: float,
     ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(
             w_dim, source.channels, target.channels, kernel_size, magnitude_ema_beta=magnitude_ema_beta
         )
-        self.bias = nn.Parameter(torch.zeros(target.channels))
         self.conv_clamp = conv_clamp
 
         rate = max(source.rate, target.rate) * lrelu_upsampling
@@ -201,7 +187,6 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.conv(x, w)
-        x = x + self.bias.to(x.dtype)[:, None, None]
         # The leaky ReLU lets positive factors through: its gain of sqrt(2) is a part of the filter.
         gain = self.up**2 * math.sqrt(2)
         x = upfirdn2d(x, self.up_filter, up=self.up, padding=self.padding, gain=gain)
@@ -209,29 +194,12 @@ class SynthesisLayer(nn.Module):
         return upfirdn2d(x, self.down_filter, down=self.down)
 
 
-class ToRGB(nn.Module):
-    """The last signal to images, linear."""
-
-    def __init__(
-        self, w_dim: int, in_channels: int, img_channels: int, *, conv_clamp: float, magnitude_ema_beta: float
-    ) -> None:
-        super().__init__()
-        self.conv = ModulatedConv2d(
-            w_dim, in_channels, img_channels, 1, demodulate=False, magnitude_ema_beta=magnitude_ema_beta
-        )
-        self.bias = nn.Parameter(torch.zeros(img_channels))
-        self.conv_clamp = conv_clamp
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = at_least_fp32(self.conv(x, w)) + self.bias[:, None, None]
-        return x.clamp(-self.conv_clamp, self.conv_clamp)
-
-
 class Generator(ganzoo.StyleGenerator):
     """Latents [N, z_dim] and labels [N, c_dim] to images [N, img_channels, R, R], always R = img_resolution.
 
     ``config`` chooses the paper's T, equivariant to translation, or R, to rotation as well: 1x1 convolutions, twice as
-    many channels, radial filters. The last layer is linear: values may leave [-1, 1].
+    many channels, radial filters. The last layer is linear: values may leave [-1, 1]. In training mode, every call
+    moves w_avg and the magnitudes that layers divide by.
     """
 
     def __init__(
@@ -243,9 +211,10 @@ class Generator(ganzoo.StyleGenerator):
         config: Annotated[
             Literal["t", "r"], Field(description="t: equivariant to translation; r: to rotation as well")
         ] = "t",
-        z_dim: Annotated[int, Field(ge=1, description="size of the latent vector")] = 512,
-        w_dim: Annotated[int, Field(ge=1, description="size of the intermediate latent vector")] = 512,
-        mapping_layers: Annotated[int, Field(ge=1, description="layers of the mapping network")] = 2,
+        z_dim: ZDim = 512,
+        w_dim: Annotated[int, Field(ge=1, description="size of w")] = 512,
+        mapping_layers: Annotated[int, Field(ge=1, description="layers from z to w")] = 2,
+        mapping_lr: MappingLr = 0.01,
         channel_base: Annotated[
             int | None,
             Field(ge=1, description="feature maps times twice the cutoff frequency; null: 32768 for t, 65536 for r"),
@@ -270,11 +239,11 @@ class Generator(ganzoo.StyleGenerator):
             Literal[2, 4], Field(description="sampling rate of the nonlinearity, relative to the layer's")
         ] = 2,
         output_scale: Annotated[float, Field(gt=0, description="the image is this times the last signal")] = 0.25,
-        conv_clamp: Annotated[float, Field(gt=0, description="bound of all features")] = 256.0,
+        conv_clamp: ConvClamp = 256.0,
         magnitude_ema_beta: Annotated[
-            float, Field(ge=0, lt=1, description="how slowly the input magnitude of layers is followed")
+            float, Field(ge=0, lt=1, description="weight of the past in the mean square of a layer's input")
         ] = 0.999,
-        w_avg_beta: Annotated[float, Field(ge=0, lt=1, description="how slowly the mean of w is followed")] = 0.998,
+        w_avg_beta: Annotated[float, Field(ge=0, lt=1, description="weight of the past in the mean of w")] = 0.998,
     ) -> None:
         super().__init__(
             z_dim=z_dim,
@@ -296,9 +265,10 @@ class Generator(ganzoo.StyleGenerator):
             last_stopband_rel=last_stopband_rel,
             margin_size=margin_size,
         )
+        self.conv_clamp = conv_clamp
         self.output_scale = output_scale
         self.w_avg_beta = w_avg_beta
-        self.map = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers)
+        self.mapping_network = MappingNetwork(z_dim, c_dim, w_dim, num_layers=mapping_layers, lr_multiplier=mapping_lr)
         self.input = FourierInput(w_dim, signals[0])
         # Layer i makes signal i; the first makes one like its input.
         self.layers = nn.ModuleList(
@@ -315,16 +285,12 @@ class Generator(ganzoo.StyleGenerator):
             )
             for i in range(num_layers)
         )
-        self.to_rgb = ToRGB(
-            w_dim,
-            signals[num_layers - 1].channels,
-            img_channels,
-            conv_clamp=conv_clamp,
-            magnitude_ema_beta=magnitude_ema_beta,
+        self.to_rgb = ModulatedConv2d(
+            w_dim, signals[-1].channels, img_channels, 1, demodulate=False, magnitude_ema_beta=magnitude_ema_beta
         )
 
     def mapping(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.map(z, c)
+        return self.mapping_network(z, c)
 
     def synthesis(self, ws: Tensor, *, growth: GrowthState, noise: Noise = "random") -> Tensor:
         """In training mode the input magnitudes are followed. There is no noise: ``noise`` has no effect."""
@@ -339,11 +305,13 @@ class Generator(ganzoo.StyleGenerator):
             x = x.contiguous(memory_format=torch.channels_last)
         for layer, w in zip(self.layers, others, strict=True):
             x = layer(x, w)
-        return self.to_rgb(x, last) * self.output_scale
+        img = at_least_fp32(self.to_rgb(x, last))
+        if self.conv_clamp is not None:
+            img = img.clamp(-self.conv_clamp, self.conv_clamp)
+        return img * self.output_scale
 
     def forward(self, z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         w = self.mapping(z, c)
         if self.training:
-            with torch.no_grad():
-                self.w_avg.copy_(w.mean(dim=0).lerp(self.w_avg, self.w_avg_beta))
+            self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
         return self.synthesis(self.broadcast(w), growth=growth)

@@ -19,15 +19,14 @@ def from_reference(name: str, num_layers: int) -> str | None:
     if name == "mapping.w_avg":
         return "w_avg"
     if dense := re.fullmatch(r"mapping\.fc(\d+)\.(\w+)", name):
-        return f"map.layers.{dense[1]}.{dense[2]}"
+        return f"mapping_network.layers.{dense[1]}.{dense[2]}"
     if inner := re.fullmatch(r"synthesis\.input\.(.+)", name):
         assert inner[1] in INPUT
         return f"input.{inner[1]}"
     layer, kind = re.fullmatch(r"synthesis\.L(\d+)_\d+_\d+\.(.+)", name).groups()
     if kind.endswith("_filter"):
         return None
-    ours = "to_rgb" if int(layer) == num_layers else f"layers.{layer}"
-    return f"{ours}.{kind}" if kind == "bias" else f"{ours}.conv.{kind}"
+    return f"to_rgb.{kind}" if int(layer) == num_layers else f"layers.{layer}.conv.{kind}"
 
 
 def renamed(tensors: dict[str, Tensor], num_layers: int) -> dict[str, Tensor]:
@@ -67,18 +66,18 @@ def test_filters(golden, G, assert_near):
 def test_w_features_and_images(golden, G, assert_near):
     growth = growth_of(golden)
     features = {}
-    G.input.register_forward_hook(lambda module, args, out: features.update(input_features=out))
-    for i, layer in enumerate([*G.layers, G.to_rgb]):
-        layer.register_forward_hook(lambda module, args, out, i=i: features.update({f"after_L{i}": out}))
+    for name, module in {"input_features": G.input, **{f"after_L{i}": m for i, m in enumerate(G.layers)}}.items():
+        module.register_forward_hook(lambda module, args, out, name=name: features.update({name: out}))
     with torch.no_grad():
         w = G.mapping(golden["in/z"])
         image = G(golden["in/z"], growth=growth)
     assert_near(w, golden["out/w"], 1e-4, "w")
     recorded = {re.sub(r"(L\d+)_.*", r"\1", name): x for name, x in golden.under("out/").items()}
     common = recorded.keys() & features.keys()
-    assert len(common) == 4
+    assert len(common) == 3
     for name in sorted(common):
         assert_near(features[name], recorded[name], 1e-4, name)
+    assert_near(image / G.output_scale, recorded[f"after_L{len(G.layers)}"], 1e-4, "to-RGB")
     assert_near(image, golden["out/image"], 1e-4, "image")
 
 
@@ -99,7 +98,7 @@ def test_gradients(golden, G, assert_near):
     assert_near(loss, golden["loss/mean_square"], 1e-4, "loss")
     assert_near(ws.grad, golden["grad/mean_square/ws"], 1e-3, "ws")
     reference = renamed(golden.under("grad/mean_square/G/"), golden.meta["constructor"]["num_layers"])
-    parameters = {name: p for name, p in G.named_parameters() if not name.startswith("map.")}
+    parameters = {name: p for name, p in G.named_parameters() if not name.startswith("mapping_network.")}
     assert reference.keys() == parameters.keys()
     for name, parameter in parameters.items():
         assert_near(parameter.grad, reference[name], 1e-3, name)
