@@ -155,6 +155,8 @@ class PathLength(ganzoo.Regularizer, nn.Module):
         n = max(len(batch.z) // self.batch_shrink, 1)
         w = G.mapping(batch.z[:n], None if batch.gen_c is None else batch.gen_c[:n])
         ws = G.broadcast(w)[:, : G.num_ws_at(batch.growth.resolution)]
+        if not ws.requires_grad:  # a mapping without parameters
+            ws.requires_grad_()
         # Layers beyond the resolution in use need a w each, but it has no gradient, and would count in the mean.
         unused = ws[:, -1:].detach().expand(-1, G.num_ws - ws.shape[1], -1)
         img = G.synthesis(torch.cat([ws, unused], dim=1), growth=batch.growth)
