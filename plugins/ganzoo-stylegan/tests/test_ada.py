@@ -399,6 +399,22 @@ def test_colour_draws():
     assert out.mean().item() == pytest.approx(mean, abs=0.005)
 
 
+def test_colour_strengths():
+    grey, colour = torch.zeros(20_000, 3, 1, 1), torch.tensor([1.0, -0.5, -0.5]).reshape(3, 1, 1)
+    augment = AdaptiveAugmentation(groups=["color"], p=1)
+    shift = augment(grey)[:, 0, 0, 0]  # brightness, times contrast, which has a second moment of exp(2 s^2)
+    assert shift.std().item() == pytest.approx(0.2 * math.exp((0.5 * math.log(2)) ** 2), rel=0.04)
+    out = augment(grey + colour)[:, :, 0, 0]
+    luma = out.mean(dim=1)
+    x = out[:, 0] - luma
+    y = (out[:, 2] - out[:, 1]) / 3**0.5  # the axis at a right angle, as long
+    strength = torch.hypot(x, y).log2()
+    assert strength.mean().item() == pytest.approx(0, abs=0.03)
+    assert strength.std().item() == pytest.approx((0.5**2 + 1) ** 0.5, rel=0.03)  # contrast and saturation
+    angles = torch.atan2(y, x).sort().values / (2 * math.pi) + 0.5
+    assert (angles - (torch.arange(20_000) + 0.5) / 20_000).abs().max() < 1.95 / 20_000**0.5  # Kolmogorov-Smirnov
+
+
 # Filters, noise, cutout
 
 
