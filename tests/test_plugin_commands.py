@@ -68,7 +68,7 @@ def run(*arguments):
 def test_a_command_is_listed_with_its_distribution_and_runs(installed):
     installed(good=brings)
     code, output = run("--help")
-    assert code == 0 and "Commands of plugins: greet Say hello. (ganzoo-good)" in output and "Left out" not in output
+    assert code == 0 and "Commands of plugins (ganzoo-good): greet Say hello." in output and "Left out" not in output
     assert run("greet", "you") == (0, "hello you")
     assert "And nothing else." in run("greet", "--help")[1]
 
@@ -211,7 +211,7 @@ def test_listing_commands_loads_no_components():
         "plugins.installed = lambda: [plugins.Candidate('a', Owner('a', '1'), lambda: Plugin)]\n"
         "import click.testing, ganzoo.cli as c\n"
         "r = click.testing.CliRunner().invoke(c.main, ['--help'])\n"
-        "assert r.exit_code == 0 and 'greet  Hello. (a)' in r.output, r.output\n"
+        "assert r.exit_code == 0 and 'Commands of plugins (a):' in r.output and 'greet  Hello.' in r.output, r.output\n"
         "assert 'was asked' not in r.output, r.output\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )

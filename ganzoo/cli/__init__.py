@@ -67,14 +67,12 @@ class _LazyGroup(click.Group):
         except PluginError as error:
             _warn(formatter, [str(error)])
             return
-        if found.commands:
-            with formatter.section("Commands of plugins"):
-                formatter.write_dl(
-                    [
-                        (name, printable(f"{entry.command.get_short_help_str(100)} ({entry.owner.dist})"))
-                        for name, entry in sorted(found.commands.items())
-                    ]
-                )
+        for dist in sorted({entry.owner.dist for entry in found.commands.values()}):
+            brought = sorted(
+                (name, entry.command) for name, entry in found.commands.items() if entry.owner.dist == dist
+            )
+            with formatter.section(f"Commands of plugins ({printable(dist)})"):
+                formatter.write_dl([(name, printable(command.get_short_help_str(100))) for name, command in brought])
         _warn(formatter, [*found.refused.values(), *map(str, found.failures)])
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ganzoo import hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register
+    from ganzoo.hookspecs import Register, RegisterCommand
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -57,3 +57,13 @@ def ganzoo_register_augmentations(register: Register) -> None:
 
     register("ada", AdaptiveAugmentation)
     register("diffaugment", DiffAugment)
+
+
+@hookimpl
+def ganzoo_register_commands(register: RegisterCommand) -> None:
+    from .commands import directions, edit, mix, project
+
+    register("mix", mix)
+    register("project", project)
+    register("directions", directions)
+    register("edit", edit)
