@@ -100,12 +100,22 @@ def test_convolutions_are_resampling_and_convolution(size):
     torch.testing.assert_close(ours_down[..., 1:-1, 1:-1], down[..., ::2, ::2][..., 1:, 1:][..., :3, :3][..., :3, :3])
 
 
-def test_keeps_no_feature_map_for_the_backward_pass():
-    x = torch.randn(2, 8, 16, 16, requires_grad=True)
+@pytest.mark.parametrize(
+    ("function", "maps"),
+    [
+        (lambda x, weight: upfirdn2d(x, BINOMIAL, up=2, padding=(2, 1, 2, 1)), []),
+        (lambda x, weight: upsample_conv2d(x, weight, BINOMIAL), [(2, 8, 16, 16)]),
+        (lambda x, weight: downsample_conv2d(x, weight, None, BINOMIAL), [(2, 8, 17, 17)]),
+    ],
+    ids=["resampling", "up and convolution", "down and convolution"],
+)
+def test_keeps_no_map_for_the_backward_pass_but_what_is_convolved(function, maps):
+    x, weight = torch.randn(2, 8, 16, 16, requires_grad=True), torch.randn(4, 8, 3, 3, requires_grad=True)
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        upfirdn2d(x, BINOMIAL, up=2, padding=(2, 1, 2, 1))
-    assert [t.shape for t in kept] == [BINOMIAL.shape]
+        function(x, weight)
+    assert [tuple(t.shape) for t in kept if t.shape[0] == 2] == maps
+    assert all(t.numel() <= weight.numel() for t in kept if t.shape[0] != 2) and kept
 
 
 def test_type_is_kept_under_autocast():
