@@ -50,8 +50,8 @@ def radial_lowpass(taps: int, cutoff: float, width: float, rate: float) -> np.nd
 def leaky_clamp(x: Tensor, clamp: float | None) -> Tensor:
     """Leaky ReLU, then clamp to [-clamp, clamp] unless that is None, both in place. Twice differentiable.
 
-    For the backward pass, one byte a value is kept: features are never larger than here, at the high sampling rate, and
-    automatic differentiation would keep them twice in full.
+    For the backward pass, one byte a value is kept (two with a clamp): features are never larger than here, at the high
+    sampling rate, and automatic differentiation would keep them in full.
     """
     return _LeakyClamp.apply(x, clamp)
 
@@ -61,21 +61,24 @@ class _LeakyClamp(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, clamp: float | None) -> Tensor:
         ctx.mark_dirty(x)
         F.leaky_relu_(x, SLOPE)
-        keep_slopes = ctx.needs_input_grad[0]
-        if keep_slopes:  # in units of SLOPE: 5 where positive, 1 where negative, 0 where clamped
-            slopes = (x > 0).to(torch.int8).mul_(round(1 / SLOPE) - 1).add_(1)
+        clamped = []
         if clamp is not None:
             x.clamp_(-clamp, clamp)
-            if keep_slopes:
-                slopes.mul_(x < clamp).mul_(x > -clamp)
-        if keep_slopes:
-            ctx.save_for_backward(slopes)
+            clamped = [x.abs() == clamp] if ctx.needs_input_grad[0] else []
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(x > 0, *clamped)
         return x
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slopes,) = ctx.saved_tensors
-        return grad * SLOPE * slopes, None
+        positive, *clamped = ctx.saved_tensors
+        scaled = grad * SLOPE
+        # Where nobody differentiates this, in memory that is there: on CPUs, new memory takes longest.
+        out = None if torch.is_grad_enabled() else scaled
+        grad = torch.where(positive, grad, scaled, out=out)
+        for mask in clamped:
+            grad = grad.masked_fill(mask, 0)
+        return grad, None
 
 
 @dataclass(frozen=True)

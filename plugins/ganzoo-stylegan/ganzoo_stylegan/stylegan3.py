@@ -239,7 +239,7 @@ class Generator(ganzoo.StyleGenerator):
             Literal[2, 4], Field(description="sampling rate of the nonlinearity, relative to the layer's")
         ] = 2,
         output_scale: Annotated[float, Field(gt=0, description="the image is this times the last signal")] = 0.25,
-        conv_clamp: ConvClamp = 256.0,
+        conv_clamp: ConvClamp = None,
         magnitude_ema_beta: Annotated[
             float, Field(ge=0, lt=1, description="weight of the past in the mean square of a layer's input")
         ] = 0.999,

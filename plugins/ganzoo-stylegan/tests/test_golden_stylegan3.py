@@ -46,6 +46,7 @@ def G(golden) -> Generator:
         **{name: k[name] for name in same.split()},
         config="r" if k.get("use_radial_filters") else "t",
         mapping_layers=k["mapping_kwargs"]["num_layers"],
+        conv_clamp=256.0,  # the reference's default
     )
     G.load_state_dict(renamed(golden.under("w/G/"), k["num_layers"]))  # strict: every tensor, no other
     return G.eval()

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import ganzoo_stylegan
 from ganzoo import GrowthState
-from ganzoo.testing import check_generator
+from ganzoo.testing import check_generator, registered
 from ganzoo_stylegan import stylegan3
 from ganzoo_stylegan.alias_free import kaiser_lowpass, leaky_clamp, radial_lowpass, signals_for
 from ganzoo_stylegan.stylegan3 import FourierInput, Generator, ModulatedConv2d, Signal, SynthesisLayer
@@ -166,7 +167,7 @@ def test_layer_filters_stop_what_would_alias(radial):
             radial=radial,
             filter_size=6,
             lrelu_upsampling=2,
-            conv_clamp=256.0,
+            conv_clamp=None,
             magnitude_ema_beta=0.999,
         )
         rate = max(source.rate, target.rate) * 2
@@ -267,7 +268,7 @@ def test_nonlinearity_keeps_one_byte_a_value():
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        leaky_clamp(x * 2, 256.0)
+        leaky_clamp(x * 2, None)
     assert kept == [x.numel()]
 
 
@@ -327,6 +328,11 @@ def test_bf16_is_near_fp32():
 @pytest.mark.parametrize("sizes", [{}, {"c_dim": 3}, {"img_channels": 4}, {"img_channels": 1, "img_resolution": 8}])
 def test_contract(config, sizes):
     check_generator(Generator, {"config": config, **SMALL}, **sizes)
+
+
+def test_registered():
+    (entry,) = (e for e in registered(ganzoo_stylegan) if (e.kind, e.name) == ("generator", "stylegan3"))
+    assert entry.cls is Generator
 
 
 def test_w_avg_follows_w_in_training_only():
