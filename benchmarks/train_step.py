@@ -123,7 +123,7 @@ class Case:
         )
         self.G, self.D = (m.to(self.system.device, memory_format=self.system.memory_format) for m in (G, D))
         self.opt_G, self.opt_D = make_optimizer(recipe.optimizer, self.G), make_optimizer(recipe.optimizer, self.D)
-        self.loss = build.build_loss(recipe, plugins.registry)
+        self.loss, *_ = build.build_objective(recipe, plugins.registry, G, D)
         self.reals = RealImages(recipe, data, schedule, TrainingState(), self.system, Processes())
         self.real, _ = self.reals.next(growth)
         self._prepare_convolution()

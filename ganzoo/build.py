@@ -8,7 +8,18 @@ from typing import Any
 import torch
 
 from ganzoo.errors import GanzooError, RecipeError
-from ganzoo.interfaces import Dataset, Discriminator, Extractor, Generator, GrowthSchedule, Loss, Metric, Phase
+from ganzoo.interfaces import (
+    Augmentation,
+    Dataset,
+    Discriminator,
+    Extractor,
+    Generator,
+    GrowthSchedule,
+    Loss,
+    Metric,
+    Phase,
+    Regularizer,
+)
 from ganzoo.recipe import Component, Recipe
 from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Registry, constructor_parameters
@@ -33,9 +44,31 @@ def build_generator(
     return _build_player("generator", recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
 
 
-def build_loss(recipe: Recipe, registry: Registry) -> Loss:
-    """The loss. Raises RecipeError as ``build_networks`` does."""
-    return _build("loss", recipe.loss, registry)
+def build_objective(
+    recipe: Recipe, registry: Registry, G: Generator, D: Discriminator
+) -> tuple[Loss, list[Regularizer], Augmentation | None]:
+    """Loss, regularizers in the recipe's order, and what D sees in place of images (None: the images).
+
+    Raises RecipeError as ``build_networks`` does, and with the reason if one of them makes no sense with G and D.
+    """
+    loss: Loss = _build("loss", recipe.loss, registry)
+    regularizers: list[Regularizer] = [_build("regularizer", one, registry) for one in recipe.regularizers]
+    augmentation: Augmentation | None = None
+    parts: list[tuple[str, Component, Any]] = [("loss", recipe.loss, loss)]
+    parts += [("regularizer", *pair) for pair in zip(recipe.regularizers, regularizers, strict=True)]
+    if recipe.augmentation is not None:
+        augmentation = _build("augmentation", recipe.augmentation, registry)
+        parts.append(("augmentation", recipe.augmentation, augmentation))
+    for kind, component, part in parts:
+        try:
+            part.check(G, D)
+        except ValueError as error:
+            owner = registry.get(kind, component.name).owner
+            raise RecipeError(
+                f"{kind} {component.name!r} of {owner} does not go with generator {recipe.generator.name!r} and "
+                f"discriminator {recipe.discriminator.name!r}: {error}"
+            ) from error
+    return loss, regularizers, augmentation
 
 
 def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> GrowthSchedule:

@@ -171,7 +171,7 @@ class Loss(ABC):
     def g_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         """Terms to minimise for G. D's parameters do not require gradients here."""
 
-    def check(self, G: Generator, D: Discriminator) -> None:
+    def check(self, G: Generator, D: Discriminator) -> None:  # noqa: B027 (optional)
         """Raise ValueError, saying what would work, if this loss makes no sense with these networks.
 
         Called when a recipe is checked, with networks on the ``meta`` device.
@@ -194,7 +194,7 @@ class Regularizer(ABC):
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``."""
 
-    def check(self, G: Generator, D: Discriminator) -> None:
+    def check(self, G: Generator, D: Discriminator) -> None:  # noqa: B027 (optional)
         """As ``Loss.check``."""
 
 

@@ -32,8 +32,11 @@ def registry():
 def test_every_recipe_is_valid_and_names_its_source(registry, path):
     recipe = load_recipe(path, registry)
     build.build_growth(recipe, registry)
-    build.build_loss(recipe, registry)
-    G, D = build.build_networks(recipe, registry, img_channels=recipe.data.img_channels or 3, c_dim=0, device="meta")
+    c_dim = 10 if recipe.data.labels else 0
+    G, D = build.build_networks(
+        recipe, registry, img_channels=recipe.data.img_channels or 3, c_dim=c_dim, device="meta"
+    )
+    build.build_objective(recipe, registry, G, D)
     assert all(p.is_meta for player in (G, D) for p in player.parameters())
     assert parse_recipe(dump_recipe(recipe), registry, filename="dumped") == recipe
     text = path.read_text()
@@ -97,7 +100,8 @@ def test_one_real_step_at_full_size(registry, resolution):
     )
     torch.manual_seed(0)
     G, D = build.build_networks(recipe, registry, img_channels=3, c_dim=0)
-    loss, schedule = build.build_loss(recipe, registry), build.build_growth(recipe, registry)
+    loss, *_ = build.build_objective(recipe, registry, G, D)
+    schedule = build.build_growth(recipe, registry)
     start = {512: 8_100_000, 1024: 9_300_000}[resolution]
     growth = replace(schedule.at(start), batch_size=4)
     assert growth.resolution == resolution and growth.alpha == 0.5 and growth.batch_size == 4

@@ -35,8 +35,8 @@ def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
                 checked.data.img_channels or 3,
                 2 if checked.data.labels else 0,
             )  # the images may be absent
-            _, D = build.build_networks(checked, registry, img_channels=channels, c_dim=c_dim, device="meta")
-            build.build_loss(checked, registry)
+            G, D = build.build_networks(checked, registry, img_channels=channels, c_dim=c_dim, device="meta")
+            build.build_objective(checked, registry, G, D)
             phases = build.build_growth(checked, registry).phases(round(checked.train.total_kimg * 1000))
             build.check_batch_sizes(checked, registry, D, phases)
         except GanzooError as error:

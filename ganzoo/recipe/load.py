@@ -27,9 +27,10 @@ COMPONENTS: dict[Path, str] = {
     ("generator",): "generator",
     ("discriminator",): "discriminator",
     ("loss",): "loss",
+    ("augmentation",): "augmentation",
     ("growth",): "growth",
 }
-METRICS: Path = ("eval", "metrics")  # a list of components
+LISTS: dict[Path, str] = {("regularizers",): "regularizer", ("eval", "metrics"): "metric"}  # of components, or of names
 EXTRACTOR: Path = ("eval", "extractor")  # a name
 
 
@@ -192,9 +193,10 @@ def _components(data: Any) -> Iterator[tuple[Path, str, Any]]:
     for path, kind in COMPONENTS.items():
         component = at(path)
         yield path, kind, component if isinstance(component, dict) else None
-    metrics = at(METRICS)
-    for index, metric in enumerate(metrics if isinstance(metrics, list) else []):
-        yield (*METRICS, index), "metric", metric
+    for path, kind in LISTS.items():
+        components = at(path)
+        for index, component in enumerate(components if isinstance(components, list) else []):
+            yield (*path, index), kind, component
     extractor = at(EXTRACTOR)
     yield EXTRACTOR, "extractor", extractor if isinstance(extractor, str) else None
 

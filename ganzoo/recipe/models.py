@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -19,6 +19,14 @@ class Component(Section):
 
     name: str = Field(description="a name that `ganzoo plugins` lists")
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the constructor, see below")
+
+
+def _named(value: Any) -> Any:
+    """In a list of components, a name alone will do."""
+    return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
+Components = Annotated[list[Component], BeforeValidator(_named)]
 
 
 class DataConfig(Section):
@@ -120,20 +128,13 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     """Metrics while training: of G_ema, at the final resolution, as `ganzoo eval` measures its snapshots."""
 
-    metrics: Annotated[list[Component], Field(min_length=1)] = Field(
-        description="names that `ganzoo plugins` lists, or components"
-    )
+    metrics: Annotated[Components, Field(min_length=1)] = Field(description="names, or components")
     every_kimg: Positive = Field(200.0, description="between evaluations; the last one is at the end")
     num: int = Field(10_000, ge=2, description="images to generate")
     num_real: int | None = Field(None, ge=2, description="real images to compare with, spread evenly; null = all")
     extractor: str = Field("inception-v3-compat", description="the network behind the metrics")
     weights: str | None = Field(None, description="its file of weights; null = where torch keeps downloads")
     best: str | None = Field(None, description="keep the best snapshot by this number; null = the first metric's")
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _names_are_components(cls, value: Any) -> Any:
-        return [{"name": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 class SystemConfig(Section):
@@ -160,6 +161,8 @@ class Recipe(Section):
     generator: Component
     discriminator: Component
     loss: Component
+    regularizers: Components = Field([], description="extra terms for a player, such as R1: names, or components")
+    augmentation: Component | None = Field(None, description="what D sees in place of images; null = the images")
     growth: Component
     optimizer: OptimizerConfig = OptimizerConfig()  # type: ignore[call-arg]
     train: TrainConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganzoo.recipe.load import COMPONENTS
+from ganzoo.recipe.load import COMPONENTS, LISTS
 from ganzoo.recipe.models import Recipe
 from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Entry, Registry
@@ -17,11 +17,13 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
     for path, kind in COMPONENTS.items():
         choices = _choices(kind, registry, definitions)
         holder = definitions["DataConfig"] if path[0] == "data" else schema
-        holder["properties"][path[-1]] = {"anyOf": [*choices, *([{"type": "null"}] if path[0] == "data" else [])]}
-    section = definitions["EvalConfig"]["properties"]
-    names = {"enum": registry.names("metric")}
-    section["metrics"]["items"] = {"anyOf": [names, *_choices("metric", registry, definitions)]}
-    section["extractor"] |= {"enum": registry.names("extractor")}
+        optional = [{"type": "null"}] if path[-1] in ("source", "augmentation") else []
+        holder["properties"][path[-1]] = {"anyOf": [*choices, *optional]}
+    for path, kind in LISTS.items():
+        holder = definitions["EvalConfig"] if path[0] == "eval" else schema
+        names = {"enum": registry.names(kind)}
+        holder["properties"][path[-1]]["items"] = {"anyOf": [names, *_choices(kind, registry, definitions)]}
+    definitions["EvalConfig"]["properties"]["extractor"] |= {"enum": registry.names("extractor")}
     schema["properties"] = {
         "extends": {"type": "string", "description": "another recipe, seen from this one, to start from"},
         **schema["properties"],

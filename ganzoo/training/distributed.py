@@ -87,6 +87,15 @@ def mean(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gather(tensor: Tensor) -> Tensor:
+    """``tensor`` [n, ...] (the same shape everywhere) of all processes, by rank: [world_size * n, ...]."""
+    if not dist.is_initialized():
+        return tensor
+    gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, tensor.contiguous())
+    return torch.cat(gathered)
+
+
 def gather_bytes(data: Tensor, device: torch.device) -> list[Tensor]:
     """``data`` (uint8 [n], n may differ) of every process, by rank, on the CPU."""
     if not dist.is_initialized():

@@ -14,6 +14,7 @@ import math
 import signal as signals
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
 from ganzoo.training import distributed
 from ganzoo.training.ema import ema_beta, update_ema
+from ganzoo.training.extras import AugmentedDiscriminator, joined
 from ganzoo.training.report import Reporter
 from ganzoo.training.session import Session, open_session
 from ganzoo.training.signals import StopRequest
@@ -87,18 +89,28 @@ def train(
                 real, c = s.reals.next(growth)
                 batch = make_batch(s, real, c, growth)
                 with s.system.autocast():
-                    terms = loss.d_loss(G, D, batch)
+                    terms = loss.d_loss(G, s.D_seen, batch)
+                    for regularizer in s.regularizers.of_every_step("D"):
+                        terms = joined(terms, regularizer.terms(G, s.D_seen, batch))
                 add_terms(s.sums, "D", terms, weight=1 / config.d_steps)
-                take_step(D, s.opt_D, growth.d_lr, terms)
+                take_step(D, s.opt_D, growth.d_lr * s.regularizers.steps_share("D"), terms)
+                take_lazy_steps(s, "D", state.d_step, real, c, growth)
+                if isinstance(s.D_seen, AugmentedDiscriminator):
+                    s.D_seen.adapt(real, c, growth, state.d_step)
+                state.d_step += 1
 
             # Train G, on fresh latents.
             G.requires_grad_(True)
             D.requires_grad_(False)
             batch = make_batch(s, real, c, growth)
             with s.system.autocast():
-                terms = loss.g_loss(G, D, batch)
+                terms = loss.g_loss(G, s.D_seen, batch)
+                for regularizer in s.regularizers.of_every_step("G"):
+                    terms = joined(terms, regularizer.terms(G, s.D_seen, batch))
             add_terms(s.sums, "G", terms)
-            take_step(G, s.opt_G, growth.g_lr, terms)
+            take_step(G, s.opt_G, growth.g_lr * s.regularizers.steps_share("G"), terms)
+            take_lazy_steps(s, "G", state.g_step, real, c, growth)
+            state.g_step += 1
 
             # Update G_ema.
             beta = ema_beta(growth.batch_size, beta=config.ema_beta, half_life_kimg=config.ema_kimg)
@@ -142,6 +154,21 @@ def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) 
     """Real images with fresh latents and, if they have labels, labels to generate with."""
     z = torch.randn(len(real), s.G.z_dim, device=real.device)
     return Batch(real, c, z, s.reals.random_labels(len(real)), growth)
+
+
+def take_lazy_steps(
+    s: Session, player: Literal["D", "G"], step: int, real: Tensor, c: Tensor | None, growth: GrowthState
+) -> None:
+    """An optimiser step for every lazy regularizer that is due, as many times stronger as it is rarer."""
+    module, optimizer, lr = (s.D, s.opt_D, growth.d_lr) if player == "D" else (s.G, s.opt_G, growth.g_lr)
+    lr *= s.regularizers.steps_share(player)
+    for regularizer in s.regularizers.due(player, step):
+        batch = make_batch(s, real, c, growth)
+        with s.system.autocast():
+            terms = regularizer.terms(s.G, s.D_seen, batch)
+        terms = {name: term * regularizer.every for name, term in terms.items()}
+        add_terms(s.sums, player, terms, weight=1 / s.recipe.train.d_steps if player == "D" else 1.0)
+        take_step(module, optimizer, lr, terms)
 
 
 def take_step(player: nn.Module, optimizer: Optimizer, lr: float, terms: dict[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from ganzoo import build
 from ganzoo.data import open_data
 from ganzoo.errors import DataError
-from ganzoo.interfaces import Phase
+from ganzoo.interfaces import Phase, Regularizer
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
 
@@ -21,12 +21,13 @@ def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
     lines, img_channels, c_dim = describe_data(recipe, plugins)
     G, D = build.build_networks(recipe, plugins.registry, img_channels=img_channels, c_dim=c_dim, device="meta")
     phases = build.build_growth(recipe, plugins.registry).phases(round(recipe.train.total_kimg * 1000))
-    build.build_loss(recipe, plugins.registry)
+    _, regularizers, _ = build.build_objective(recipe, plugins.registry, G, D)
     build.check_batch_sizes(recipe, plugins.registry, D, phases)
     return "\n".join(
         [
             f"recipe: {recipe.name} (seed {recipe.seed}), {recipe.train.total_kimg:g} kimg",
             *describe_networks(recipe, G, D),
+            *describe_losses(recipe, regularizers),
             *describe_phases(phases),
             *describe_evaluation(recipe),
             *lines,
@@ -45,6 +46,16 @@ def describe_networks(recipe: Recipe, G: nn.Module, D: nn.Module) -> list[str]:
             if count:
                 lines.append(f"   {part:<12s} {count:>12,}")
     return lines
+
+
+def describe_losses(recipe: Recipe, regularizers: Sequence[Regularizer]) -> list[str]:
+    """Loss, regularizers with how often, augmentation."""
+    parts = [recipe.loss.name]
+    for component, regularizer in zip(recipe.regularizers, regularizers, strict=True):
+        often = f" every {regularizer.every} steps" if regularizer.every > 1 else ""
+        parts.append(f"{component.name} of {regularizer.player}{often}")
+    lines = [f"loss: {', '.join(parts)}"]
+    return lines if recipe.augmentation is None else [*lines, f"augmentation: {recipe.augmentation.name}"]
 
 
 def describe_phases(phases: Sequence[Phase]) -> list[str]:
@@ -103,6 +114,9 @@ def component_versions(recipe: Recipe, plugins: LoadedPlugins) -> dict[str, str]
         ("loss", recipe.loss),
         ("growth", recipe.growth),
     ]
+    chosen += [("regularizer", component) for component in recipe.regularizers]
+    if recipe.augmentation is not None:
+        chosen.append(("augmentation", recipe.augmentation))
     if recipe.data.source is not None:
         chosen.append(("dataset", recipe.data.source))
     for kind, component in chosen:

@@ -30,9 +30,10 @@ from ganzoo.training import checkpoint, distributed, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.distributed import Processes
 from ganzoo.training.evaluation import TrainingMetrics, record_of
+from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.grids import GridMaker
 from ganzoo.training.observers import Observers
-from ganzoo.training.plan import component_versions, describe_networks, describe_phases
+from ganzoo.training.plan import component_versions, describe_losses, describe_networks, describe_phases
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
@@ -42,7 +43,11 @@ from ganzoo.weights import read_metadata
 
 @dataclass
 class Session:
-    """The live objects of one run. ``sums`` holds the running totals of the logged terms, on the device."""
+    """The live objects of one run.
+
+    ``D_seen`` is D, with its augmentation if there is one. ``sums`` holds the running totals of the logged terms, on
+    the device.
+    """
 
     recipe: Recipe
     run_dir: Path
@@ -52,7 +57,9 @@ class Session:
     G: Generator
     D: Discriminator
     G_ema: Generator
+    D_seen: Discriminator
     loss: Loss
+    regularizers: Regularizers
     schedule: GrowthSchedule
     opt_G: Adam
     opt_D: Adam
@@ -249,16 +256,21 @@ def open_session(
         for player in (G, D):
             player.to(system.device).to(memory_format=system.memory_format)  # type: ignore[call-overload]
         G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-        loss = build.build_loss(recipe, plugins.registry)
         schedule = build.build_growth(recipe, plugins.registry, world_size=processes.world_size)
-        opt_G, opt_D = make_optimizer(recipe.optimizer, G), make_optimizer(recipe.optimizer, D)
+        loss, parts, augmentation = build.build_objective(recipe, plugins.registry, G, D)
+        regularizers = Regularizers(parts)
+        D_seen = D if augmentation is None else AugmentedDiscriminator(D, augmentation.to(system.device))
+        opt_G = make_optimizer(recipe.optimizer, G, regularizers.steps_share("G"))
+        opt_D = make_optimizer(recipe.optimizer, D, regularizers.steps_share("D"))
         modules: dict[str, torch.nn.Module] = {"G": G, "D": D, "G_ema": G_ema}
-        if isinstance(loss, torch.nn.Module):  # a loss with running statistics of its own
-            modules["loss"] = loss.to(system.device)
+        others = {"loss": loss, "augmentation": augmentation} | {f"regularizer{i}": r for i, r in enumerate(parts)}
+        for name, part in others.items():
+            if isinstance(part, torch.nn.Module):  # with running statistics of its own
+                modules[name] = part.to(system.device)
         trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
         rng.seed_all(recipe.seed, processes.rank)  # different latents on every rank
         phases = schedule.phases(round(recipe.train.total_kimg * 1000))
-        for line in (*describe_networks(recipe, G, D), *describe_phases(phases)):
+        for line in (*describe_networks(recipe, G, D), *describe_losses(recipe, parts), *describe_phases(phases)):
             report.log(line)
         build.check_batch_sizes(recipe, plugins.registry, D, phases, world_size=processes.world_size)
 
@@ -295,8 +307,8 @@ def open_session(
             "ganzoo": ganzoo.__version__,
         }
         session = Session(
-            recipe, run_dir, system, processes, report, G, D, G_ema, loss, schedule, opt_G, opt_D, trainee, state,
-            reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
+            recipe, run_dir, system, processes, report, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D,
+            trainee, state, reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
             grids.save_reals(run_dir)
@@ -314,10 +326,13 @@ def open_session(
         distributed.stop()
 
 
-def make_optimizer(config: OptimizerConfig, player: torch.nn.Module) -> Adam:
-    """Adam over all of a player's parameters; the schedule sets the learning rate before each step."""
-    beta1, beta2 = config.args.betas
-    return Adam(player.parameters(), lr=0.0, betas=(float(beta1), float(beta2)), eps=config.args.eps, fused=True)
+def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Adam:
+    """Adam over all of a player's parameters; the schedule sets the learning rate before each step.
+
+    steps_share: of ``Regularizers``.
+    """
+    beta1, beta2 = (float(beta) ** steps_share for beta in config.args.betas)
+    return Adam(player.parameters(), lr=0.0, betas=(beta1, beta2), eps=config.args.eps, fused=True)
 
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:

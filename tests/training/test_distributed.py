@@ -37,6 +37,8 @@ assert all(p.grad is None for p in unused.parameters()), "a part that nobody use
 mine = torch.full((3 + processes.rank,), processes.rank, dtype=torch.uint8)
 gathered = distributed.gather_bytes(mine, torch.device("cpu"))
 assert [g.tolist() for g in gathered] == [[0] * 3, [1] * 4]
+rows = torch.full((2, 3), float(processes.rank))
+assert distributed.gather(rows).tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
 assert distributed.any_process(processes.rank == 1, torch.device("cpu"))
 assert not distributed.any_process(False, torch.device("cpu"))
 assert distributed.mean(torch.tensor(float(processes.rank))).item() == 0.5

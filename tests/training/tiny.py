@@ -69,6 +69,57 @@ class TinyLoss(ganzoo.Loss):
         return {"fake": -D(fake, batch.gen_c, growth=batch.growth)}
 
 
+class TinyPenalty(ganzoo.Regularizer, nn.Module):
+    """Keeps D's scores of real images small; lazily, if asked. Counts its calls in a buffer, and draws numbers."""
+
+    player = "D"
+
+    def __init__(self, *, every: int = 1, refuse: bool = False, name: str = "penalty") -> None:
+        super().__init__()
+        self.every, self.refuse, self.name = every, refuse, name
+        self.register_buffer("calls", torch.zeros(()))
+
+    def check(self, G, D):
+        if self.refuse:
+            raise ValueError("it wants a taller D; use one of 3 metres")
+
+    def terms(self, G, D, batch: Batch):
+        self.calls += 1
+        noise = 0.1 * torch.randn_like(batch.real)
+        return {self.name: D(batch.real + noise, batch.c, growth=batch.growth).square()}
+
+
+class TinySmoothness(ganzoo.Regularizer):
+    """Of G: small changes of z change little."""
+
+    player = "G"
+
+    def __init__(self, *, every: int = 4) -> None:
+        self.every = every
+
+    def terms(self, G, D, batch: Batch):
+        pair = [G(z, batch.gen_c, growth=batch.growth) for z in (batch.z, batch.z * 1.01)]
+        return {"smoothness": (pair[0] - pair[1]).square().flatten(1).mean(1)}
+
+
+class TinyDarkening(ganzoo.Augmentation):
+    """Multiplies images by a random number around 1 - p; p rises while D is sure."""
+
+    adapts_every = 2
+
+    def __init__(self, *, speed: float = 0.01) -> None:
+        super().__init__()
+        self.speed = speed
+        self.register_buffer("p", torch.zeros(()))
+
+    def forward(self, img):
+        return img * (1 - self.p * torch.rand(len(img), 1, 1, 1))
+
+    def adapt(self, real_logits, nimg):
+        assert real_logits.ndim == 1
+        self.p += self.speed * nimg * (real_logits.mean() > -100)
+
+
 class TinySchedule(ganzoo.GrowthSchedule):
     """Every ``every`` images the size doubles, the first half of each stretch fading."""
 
@@ -158,6 +209,17 @@ class TinyPlugin:
     @ganzoo.hookimpl
     def ganzoo_register_growth_schedules(register):
         register("tiny", TinySchedule)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_regularizers(register):
+        register("penalty", TinyPenalty)
+        register("smoothness", TinySmoothness)
+
+    @staticmethod
+    @ganzoo.hookimpl
+    def ganzoo_register_augmentations(register):
+        register("darkening", TinyDarkening)
 
     @staticmethod
     @ganzoo.hookimpl
