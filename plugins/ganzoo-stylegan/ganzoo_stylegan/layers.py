@@ -21,13 +21,28 @@ if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
 
 
+class _BlurFunction(torch.autograd.Function):
+    """The filter is symmetric, so that its gradient is the same filter, at every order, and nothing need be kept.
+
+    (PyTorch's gradient of the gradient of a depthwise convolution goes from channel to channel.)
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        kernel = x.new_full((channels, 1, 3, 3), 1 / 16)  # made on the device: nothing waits for a copy
+        kernel[:, :, 1] *= 2
+        kernel[:, :, :, 1] *= 2
+        return F.conv2d(x, kernel, padding=1, groups=channels)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        return _BlurFunction.apply(grad)
+
+
 def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] x [1, 2, 1] / 16 on every map, zero outside (Karras et al. 2019, section 2). Keeps the shape."""
-    channels = x.shape[1]
-    kernel = x.new_full((channels, 1, 3, 3), 1 / 16)  # made on the device: nothing waits for a copy
-    kernel[:, :, 1] *= 2
-    kernel[:, :, :, 1] *= 2
-    return F.conv2d(x, kernel, padding=1, groups=channels)
+    return _BlurFunction.apply(x)
 
 
 def instance_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -291,6 +291,8 @@ def test_blur_is_the_binomial_filter_with_zeros_outside():
         for j in (-1, 0, 1)
     )
     torch.testing.assert_close(blur(x), expected)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(blur, x) and torch.autograd.gradgradcheck(blur, x)
 
 
 def test_blurred_up_convolution():
