@@ -147,8 +147,12 @@ def _matrix_of(module: nn.Module, w_dim: int, device: torch.device) -> Tensor | 
         at_zero, at_units = module(torch.zeros(1, w_dim, device=device)), module(torch.eye(w_dim, device=device))
         w = torch.randn(4, w_dim, generator=torch.Generator().manual_seed(1)).to(device)
         found = module(w)
-        matrix = (at_units - at_zero).T
-        if found.shape == (4, matrix.shape[0]) and torch.allclose(found, w @ matrix.T + at_zero, rtol=1e-3, atol=1e-4):
+        matrix = (at_units - at_zero).mT
+        if (
+            matrix.ndim == 2
+            and found.shape == (4, matrix.shape[0])
+            and torch.allclose(found, w @ matrix.T + at_zero, rtol=1e-3, atol=1e-4)
+        ):
             return matrix
     except (TypeError, RuntimeError, ValueError, AttributeError):  # wants more than w, or returns no matrix
         pass

@@ -299,14 +299,15 @@ class VGG16(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels, self._ends = 3, []
-        for block in self.BLOCKS:
-            for width in block:
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-                channels = width
-            self._ends.append(len(layers) - 1)
-            layers.append(nn.MaxPool2d(2))
+        with torch.device("meta"):  # the file brings all numbers
+            for block in self.BLOCKS:
+                for width in block:
+                    layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                    channels = width
+                self._ends.append(len(layers) - 1)
+                layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.load_state_dict(_read_vgg(weights, self.state_dict()))
+        self.load_state_dict(_read_vgg(weights, self.state_dict()), assign=True)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None])
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None])
         self.requires_grad_(False)
