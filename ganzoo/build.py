@@ -76,19 +76,22 @@ def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> 
     return _build("growth", recipe.growth, registry, img_resolution=recipe.data.img_resolution, world_size=world_size)
 
 
-def check_batch_sizes(
-    recipe: Recipe, registry: Registry, D: Discriminator, phases: Iterable[Phase], *, world_size: int = 1
+def check_phases(
+    recipe: Recipe, registry: Registry, G: Generator, D: Discriminator, phases: Iterable[Phase], *, world_size: int = 1
 ) -> None:
-    """Raise RecipeError for the first phase whose batches the processes cannot share, or ``D`` does not take."""
+    """Raise RecipeError for the first phase that G or D cannot do, or whose batches the processes cannot share."""
     for phase in phases:
         where = f"growth: a batch of {phase.batch_size} at {phase.resolution} px"
         if phase.batch_size % world_size:
             raise RecipeError(f"{where} cannot be shared by {world_size} processes; use a multiple of {world_size}")
-        try:
-            D.check_batch_size(phase.batch_size // world_size)
-        except ValueError as error:
-            entry = registry.get("discriminator", recipe.discriminator.name)
-            raise RecipeError(f"{where}: discriminator {entry.name!r} of {entry.owner}: {error}") from error
+        for kind, player in (("generator", G), ("discriminator", D)):
+            try:
+                player.check_resolution(phase.resolution)
+                if isinstance(player, Discriminator):
+                    player.check_batch_size(phase.batch_size // world_size)
+            except ValueError as error:
+                entry = registry.get(kind, getattr(recipe, kind).name)
+                raise RecipeError(f"{where}: {kind} {entry.name!r} of {entry.owner}: {error}") from error
 
 
 def build_dataset(

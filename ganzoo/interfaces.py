@@ -83,6 +83,12 @@ class Generator(nn.Module, ABC):
         R = growth.resolution. Values may leave the range (ProGAN's last layer is linear); whoever shows them clips.
         """
 
+    def check_resolution(self, resolution: int) -> None:
+        """Raise ValueError, saying what would work, if there are no images of that size to be had.
+
+        Core asks for every phase of the growth schedule before training starts.
+        """
+
 
 class StyleGenerator(Generator):
     """A generator with an intermediate latent space: z -> w, and one w for each layer -> image (StyleGAN and its kin).
@@ -148,6 +154,9 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
+
+    def check_resolution(self, resolution: int) -> None:
+        """As ``Generator.check_resolution``."""
 
     def check_batch_size(self, n: int) -> None:
         """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch).

@@ -38,7 +38,7 @@ def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             G, D = build.build_networks(checked, registry, img_channels=channels, c_dim=c_dim, device="meta")
             build.build_objective(checked, registry, G, D)
             phases = build.build_growth(checked, registry).phases(round(checked.train.total_kimg * 1000))
-            build.check_batch_sizes(checked, registry, D, phases)
+            build.check_phases(checked, registry, G, D, phases)
         except GanzooError as error:
             message = str(error)
             bad.append(message if message.startswith(str(path)) else f"{path}: {message}")

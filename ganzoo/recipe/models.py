@@ -102,6 +102,7 @@ class TrainConfig(Section):
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
     ema_beta: float | None = Field(0.999, ge=0, lt=1, description="decay of G_ema, per step")
     ema_kimg: Positive | None = Field(None, description="half-life of G_ema instead, whatever the batch size")
+    ema_rampup: Positive | None = Field(None, description="half-life at most this share of the images shown so far")
     tick_kimg: Positive = Field(4.0, description="between status lines")
     image_kimg: Positive | None = Field(None, description="between image grids; null = every tick")
     snapshot_kimg: Positive = Field(200.0, description="between snapshots (G_ema, to use and share)")
@@ -122,6 +123,8 @@ class TrainConfig(Section):
     def _one_decay(self) -> TrainConfig:
         if (self.ema_beta is None) == (self.ema_kimg is None):
             raise ValueError("give one of `ema_beta` and `ema_kimg`; they say the same thing in two ways")
+        if self.ema_rampup is not None and self.ema_kimg is None:
+            raise ValueError("`ema_rampup` is a share of a half-life: give `ema_kimg`, too")
         return self
 
 

@@ -15,9 +15,18 @@ def update_ema(G_ema: nn.Module, G: nn.Module, beta: float) -> None:
         average.copy_(buffer)
 
 
-def ema_beta(batch_size: int, *, beta: float | None, half_life_kimg: float | None) -> float:
-    """The weight of the past at a step of ``batch_size`` images: fixed, or from a half-life in thousands of images."""
-    if half_life_kimg is not None:
-        return 0.5 ** (batch_size / (half_life_kimg * 1000))
-    assert beta is not None, "the recipe's validation demands one of the two"
-    return beta
+def ema_beta(
+    batch_size: int, nimg: int, *, beta: float | None, half_life_kimg: float | None, rampup: float | None = None
+) -> float:
+    """The weight of the past at a step of ``batch_size`` images: fixed, or from a half-life in thousands of images.
+
+    rampup: the half-life is at most that share of the ``nimg`` images shown, so that the average follows G closely
+    while G is young (Karras et al. 2020, ADA, appendix C: 0.05).
+    """
+    if half_life_kimg is None:
+        assert beta is not None, "the recipe's validation demands one of the two"
+        return beta
+    half_life = half_life_kimg * 1000
+    if rampup is not None:
+        half_life = min(half_life, nimg * rampup)
+    return 0.5 ** (batch_size / max(half_life, 1e-8))

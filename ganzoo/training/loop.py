@@ -113,7 +113,13 @@ def train(
             state.g_step += 1
 
             # Update G_ema.
-            beta = ema_beta(growth.batch_size, beta=config.ema_beta, half_life_kimg=config.ema_kimg)
+            beta = ema_beta(
+                growth.batch_size,
+                state.nimg,
+                beta=config.ema_beta,
+                half_life_kimg=config.ema_kimg,
+                rampup=config.ema_rampup,
+            )
             update_ema(G_ema, G, beta)
 
             # Advance the clock.

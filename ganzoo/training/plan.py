@@ -22,7 +22,7 @@ def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
     G, D = build.build_networks(recipe, plugins.registry, img_channels=img_channels, c_dim=c_dim, device="meta")
     phases = build.build_growth(recipe, plugins.registry).phases(round(recipe.train.total_kimg * 1000))
     _, regularizers, _ = build.build_objective(recipe, plugins.registry, G, D)
-    build.check_batch_sizes(recipe, plugins.registry, D, phases)
+    build.check_phases(recipe, plugins.registry, G, D, phases)
     return "\n".join(
         [
             f"recipe: {recipe.name} (seed {recipe.seed}), {recipe.train.total_kimg:g} kimg",

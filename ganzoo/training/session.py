@@ -272,7 +272,7 @@ def open_session(
         phases = schedule.phases(round(recipe.train.total_kimg * 1000))
         for line in (*describe_networks(recipe, G, D), *describe_losses(recipe, parts), *describe_phases(phases)):
             report.log(line)
-        build.check_batch_sizes(recipe, plugins.registry, D, phases, world_size=processes.world_size)
+        build.check_phases(recipe, plugins.registry, G, D, phases, world_size=processes.world_size)
 
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}

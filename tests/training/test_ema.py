@@ -29,6 +29,13 @@ def test_buffers_are_copied():
 
 
 def test_a_half_life_is_a_half_life():
-    beta = ema_beta(50, beta=None, half_life_kimg=10)
+    beta = ema_beta(50, 0, beta=None, half_life_kimg=10)
     assert beta ** (10_000 / 50) == pytest.approx(0.5)
-    assert ema_beta(50, beta=0.999, half_life_kimg=None) == 0.999
+    assert ema_beta(50, 0, beta=0.999, half_life_kimg=None) == 0.999
+
+
+def test_the_half_life_grows_with_training_where_that_is_asked_for():
+    young, old = (ema_beta(50, nimg, beta=None, half_life_kimg=10, rampup=0.05) for nimg in (20_000, 1_000_000))
+    assert young ** (1_000 / 50) == pytest.approx(0.5)
+    assert old == ema_beta(50, 0, beta=None, half_life_kimg=10)
+    assert ema_beta(50, 0, beta=None, half_life_kimg=10, rampup=0.05) < 1e-6  # at first G_ema is G

@@ -157,6 +157,16 @@ def test_what_does_not_go_together_is_refused_with_the_reason(plugins, run, tmp_
         assert done.exit_code == 2 and "3 metres" in done.output
 
 
+def test_networks_are_asked_about_every_phase(run, monkeypatch):
+    def refuse(self, resolution):
+        if resolution == 16:
+            raise ValueError("too large a picture; 8 px would do")
+
+    monkeypatch.setattr(tiny.TinyGenerator, "check_resolution", refuse)
+    with pytest.raises(RecipeError, match=r"at 16 px: generator 'tiny' of tiny 0: too large a picture"):
+        run()
+
+
 def test_two_terms_of_one_name_are_an_error(run):
     with pytest.raises(GanzooError, match="both have a term called 'real'"):
         run("regularizers=[{name: penalty, args: {name: real}}]")

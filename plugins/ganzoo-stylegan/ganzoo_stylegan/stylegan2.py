@@ -59,12 +59,12 @@ def feature_maps(resolutions: list[int], channel_base: int, channel_max: int) ->
     return {r: min(channel_base // r, channel_max) for r in resolutions}
 
 
-def check_growth(img_resolution: int, growth: GrowthState) -> None:
+def refuse_growing(name: str, img_resolution: int, resolution: int) -> None:
     """Raise ValueError unless images have the final resolution."""
-    if growth.resolution != img_resolution:
+    if resolution != img_resolution:
         raise ValueError(
-            f"stylegan2 does not grow: it works at {img_resolution}x{img_resolution} only, and the schedule asks for "
-            f"{growth.resolution}x{growth.resolution}. Set growth.name to fixed, or use the networks stylegan or progan"
+            f"{name} does not grow: it works at {img_resolution}x{img_resolution} only, and the schedule asks for "
+            f"{resolution}x{resolution}. Set growth.name to fixed, or use the networks stylegan or progan"
         )
 
 
@@ -290,11 +290,14 @@ class Generator(ganzoo.StyleGenerator):
         )
         self.register_buffer("kernel", fir_kernel(TAPS), persistent=False)
 
+    def check_resolution(self, resolution: int) -> None:
+        refuse_growing("stylegan2", self.img_resolution, resolution)
+
     def mapping(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return self.mapping_network(z, c)
 
     def synthesis(self, ws: Tensor, *, growth: GrowthState, noise: Noise = "random") -> Tensor:
-        check_growth(self.img_resolution, growth)
+        self.check_resolution(growth.resolution)
         x = self.conv4(self.const[None], ws[:, 0], noise)
         img = self.to_rgb["4"](x, ws[:, 1]) if "4" in self.to_rgb else None
         layer = 1
@@ -479,11 +482,14 @@ class Discriminator(ganzoo.Discriminator):
         )
         self.register_buffer("kernel", fir_kernel(TAPS), persistent=False)
 
+    def check_resolution(self, resolution: int) -> None:
+        refuse_growing("stylegan2", self.img_resolution, resolution)
+
     def check_batch_size(self, n: int) -> None:
         check_groups(n, self.mbstd_group_size)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        check_growth(self.img_resolution, growth)
+        self.check_resolution(growth.resolution)
         x = self.from_rgb[str(self.img_resolution)](img)
         for resolution, block in self.blocks.items():
             x = block(x)
