@@ -13,7 +13,7 @@ from ganzoo.data.images import image_grid
 from ganzoo.errors import GanzooError
 from ganzoo.files import atomic
 
-LARGEST_GRID = 2**27  # pixels
+_LARGEST_GRID = 2**27  # pixels
 _SMALLEST_CELL = 96
 
 
@@ -38,7 +38,7 @@ def save_grid(
     check_grid(path, rows, cols, size)
     white = np.full((3, size, size), 255, np.uint8)
     cells = np.stack([white if image is None else opaque(image, background) for image in images])
-    factor = max(1, _SMALLEST_CELL // size)
+    factor = _enlargement(size)
     with atomic(path) as temporary:
         image_grid(cells.repeat(factor, axis=2).repeat(factor, axis=3), rows, cols).save(temporary)
 
@@ -49,5 +49,9 @@ def check_grid(path: Path, rows: int, cols: int, size: int) -> None:
         raise GanzooError(
             f"{path}: cannot write a picture of the kind {path.suffix or 'without a suffix'!r}: use .png or .jpg"
         )
-    if rows * cols * max(size, _SMALLEST_CELL) ** 2 > LARGEST_GRID:
+    if rows * cols * (size * _enlargement(size)) ** 2 > _LARGEST_GRID:
         raise GanzooError(f"{path}: {rows} x {cols} images of {size} px are too many for one picture")
+
+
+def _enlargement(size: int) -> int:
+    return max(1, -(-_SMALLEST_CELL // size))

@@ -66,8 +66,8 @@ def test_grid_shows_small_images_large_and_missing_ones_white(tmp_path):
     images = [None, *(np.full((3, 20, 20), 50 * i, np.uint8) for i in range(1, 4))]
     save_grid(tmp_path / "new" / "grid.png", images, 2, 2)
     with Image.open(tmp_path / "new" / "grid.png") as picture:
-        assert picture.size == (160, 160) and picture.mode == "RGB"
-        corners = [picture.getpixel((x, y))[0] for y in (1, 159) for x in (1, 159)]
+        assert picture.size == (200, 200) and picture.mode == "RGB"
+        corners = [picture.getpixel((x, y))[0] for y in (1, 199) for x in (1, 199)]
     assert corners == [255, 50, 100, 150]
 
 

@@ -377,6 +377,17 @@ def test_noise_maps_are_found_and_nothing_else(generator):
     assert not any(x.requires_grad for x in generator.G.buffers())
 
 
+def test_the_mean_of_w_is_that_of_the_class(make_snapshot, zoo):
+    generator = load_generator(make_snapshot(c_dim=2, class_names=["cat", "dog"]), plugins=zoo)
+    cats, dogs, both = (projection.w_samples(generator, chosen).mean(dim=0) for chosen in ("cat", "dog", None))
+    with torch.no_grad():
+        cat, dog = generator.mapping(torch.zeros(2, 8), torch.eye(2))  # linear, so the mean latent's is the mean
+    assert torch.allclose(cats, cat, atol=0.05) and torch.allclose(dogs, dog, atol=0.05)
+    assert torch.allclose(both, (cat + dog) / 2, atol=0.05) and (cat - dog).abs().max() > 0.2
+    projector = projection.Projector(generator, lambda img: img.sum(), steps=5, chosen="dog")
+    assert torch.allclose(projector.ws[0, 0], dogs)
+
+
 def test_noise_that_draws_is_punished():
     torch.manual_seed(0)
     white, picture = torch.randn(1, 1, 64, 64), torch.randn(1, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
