@@ -93,9 +93,9 @@ class Generator(nn.Module, ABC):
 class StyleGenerator(Generator):
     """A generator with an intermediate latent space: z -> w, and one w for each layer -> image (StyleGAN and its kin).
 
-    ``forward`` is ``synthesis(mapping(z, c), growth=growth)``, with whatever a network does to styles while it is
-    trained (mixing, following the mean of w) in between. Truncation, mixing, projection and path length regularisation
-    work with any subclass.
+    ``forward`` is ``synthesis(broadcast(mapping(z, c)), growth=growth)``: in eval mode with the stored noise, in
+    training mode with new noise and whatever a network does to styles in between (mixing, following the mean of w).
+    Truncation, mixing, projection and path length regularisation work with any subclass.
 
     w_dim: size of w. num_ws: how many layers take a w of their own, at the final resolution. w_avg [w_dim]: a buffer,
     the running mean of w.

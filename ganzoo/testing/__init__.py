@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
+from ganzoo.testing.extras import check_augmentation, check_regularizer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator
 from ganzoo.testing.plugins import check_component, registered
 from ganzoo.testing.schedules import check_growth_schedule
 
 __all__ = [
+    "check_augmentation",
     "check_component",
     "check_dataset",
     "check_discriminator",
@@ -33,5 +35,6 @@ __all__ = [
     "check_growth_schedule",
     "check_loss",
     "check_metric",
+    "check_regularizer",
     "registered",
 ]

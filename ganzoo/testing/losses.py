@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Batch, Discriminator, Generator, GrowthState, Loss
+from ganzoo.interfaces import Batch, Discriminator, Generator, GrowthState, Loss, Regularizer
 from ganzoo.testing.contract import BATCH_SIZE, Contract, growth_state, random_images, random_labels, with_fixed_seed
 
 Terms = dict[str, Tensor]
@@ -66,14 +66,14 @@ def check_loss(
         gen_c=random_labels(BATCH_SIZE, G.c_dim),
         growth=growth_state(G.img_resolution),
     )
-    _check_step(contract, loss, "d_loss", trained=D, other=G, call=(G, D, batch))
+    check_terms_step(contract, loss, "d_loss", trained=D, other=G, call=(G, D, batch))
     D.requires_grad_(False)
-    _check_step(contract, loss, "g_loss", trained=G, other=D, call=(G, D, batch))
+    check_terms_step(contract, loss, "g_loss", trained=G, other=D, call=(G, D, batch))
 
 
-def _check_step(
+def check_terms_step(
     contract: Contract,
-    loss: Loss,
+    loss: Loss | Regularizer,
     method: str,
     *,
     trained: nn.Module,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Discriminator, Generator, GrowthState
+from ganzoo.interfaces import Discriminator, Generator, GrowthState, StyleGenerator
 from ganzoo.testing.contract import (
     BATCH_SIZE,
     Contract,
@@ -74,6 +74,8 @@ def check_generator(
     )
     _check_weights(contract, G, contract.construct(args, **sizes), run, final)
     _check_autocast(contract, G, run, final)
+    if isinstance(G, StyleGenerator):
+        _check_styles(Contract(cls, StyleGenerator), G, z, c, final)
     for older, newer in pairwise(resolutions):
         faded, old = run(_eval(G), growth_state(newer, 0.0)), run(_eval(G), growth_state(older))
         contract.require(
@@ -136,6 +138,40 @@ def check_discriminator(
             f"at {newer} px with alpha=0 the logits are not those of the image averaged down to {older} px",
         )
         _check_old_branch_unused(contract, D, run, newer)
+
+
+def _check_styles(contract: Contract, G: StyleGenerator, z: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+    """mapping and synthesis are the two halves of forward; truncation, and noise that can be left out."""
+    _check_attributes(contract, G, {"w_dim": None, "num_ws": None})
+    quiet = _eval(G)
+    assert isinstance(quiet, StyleGenerator)
+    buffers = {name: buffer.clone() for name, buffer in G.named_buffers()}
+    with contract.attempt("mapping"):
+        w, trained_w = quiet.mapping(z, c), G.mapping(z, c)
+    contract.require(w.shape == (len(z), G.w_dim), f"mapping gives {list(w.shape)}; wanted is [{len(z)}, {G.w_dim}]")
+    contract.require(close(trained_w.detach(), w), "mapping gives another w in training mode: mix in forward")
+    same = all(torch.equal(buffer, buffers[name]) for name, buffer in G.named_buffers())
+    contract.require(same, "mapping changes a buffer: w_avg is followed in forward, in training mode")
+    ws = quiet.broadcast(w)
+    contract.require(ws.shape == (len(z), G.num_ws, G.w_dim), f"broadcast gives {list(ws.shape)}")
+    with contract.attempt("synthesis"):
+        whole, const, again = (
+            quiet(z, c, growth=growth),
+            quiet.synthesis(ws, growth=growth, noise="const"),
+            quiet.synthesis(ws, growth=growth, noise="const"),
+        )
+        quiet.synthesis(ws, growth=growth, noise="none")
+        quiet.synthesis(ws, growth=growth, noise="random")
+    contract.require(torch.equal(const, again), "synthesis with noise='const' gives different images of one w")
+    contract.require(
+        close(const, whole), "in eval mode, forward is not synthesis(broadcast(mapping(z, c)), noise='const')"
+    )
+    used = quiet.num_ws_at(growth.resolution)
+    contract.require(1 <= used <= G.num_ws, f"num_ws_at({growth.resolution}) is {used} of {G.num_ws}")
+    trained = copy.deepcopy(G).train()
+    shake_parameters(trained)
+    trained(z, c, growth=growth)
+    contract.require(not torch.equal(trained.w_avg, G.w_avg), "forward in training mode does not follow w_avg")
 
 
 def _check_attributes(contract: Contract, network: nn.Module, wanted: Mapping[str, int | None]) -> None:

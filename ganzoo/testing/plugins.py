@@ -9,6 +9,7 @@ from ganzoo.plugins import make_plugin_manager
 from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
+from ganzoo.testing.extras import check_augmentation, check_regularizer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator
 from ganzoo.testing.schedules import check_growth_schedule
@@ -17,6 +18,8 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "generator": check_generator,
     "discriminator": check_discriminator,
     "loss": check_loss,
+    "regularizer": check_regularizer,
+    "augmentation": check_augmentation,
     "growth": check_growth_schedule,
     "dataset": check_dataset,
     "extractor": check_extractor,
