@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ganzoo_stylegan import stylegan1
-from ganzoo_stylegan.losses import R1, LogisticLoss, squared_gradient_norms
-from ganzoo_stylegan.stylegan1 import Discriminator, Generator
 from torch import Tensor, nn
 
 from ganzoo import Batch
+from ganzoo_stylegan import stylegan1
+from ganzoo_stylegan.losses import R1, LogisticLoss, squared_gradient_norms
+from ganzoo_stylegan.stylegan1 import Discriminator, Generator
 
 EPILOGUE = {
     "apply_noise.weight": "noise.strength",

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import ganzoo_stylegan
 import pytest
 import torch
 import torch.nn.functional as F
-from ganzoo_stylegan.losses import R1, R2, LogisticLoss, PathLength, path_lengths, squared_gradient_norms
-from ganzoo_stylegan.stylegan1 import Discriminator, Generator
 from torch import Tensor, nn
 
 import ganzoo
+import ganzoo_stylegan
 from ganzoo import Batch, GrowthState
 from ganzoo.testing import check_component, check_loss, registered
 from ganzoo_progan.networks import Discriminator as ProGANDiscriminator
 from ganzoo_progan.networks import Generator as ProGANGenerator
+from ganzoo_stylegan.losses import R1, R2, LogisticLoss, PathLength, path_lengths, squared_gradient_norms
+from ganzoo_stylegan.stylegan1 import Discriminator, Generator
 
 GROWTH = GrowthState(resolution=4, alpha=1.0, batch_size=16, g_lr=0.001, d_lr=0.001)
 SMALL = {"img_resolution": 16, "img_channels": 3, "fmap_base": 64, "fmap_max": 16}
@@ -246,6 +246,17 @@ def test_running_mean_is_saved_and_settles():
     other = PathLength()
     other.load_state_dict(regularizer.state_dict())
     assert other.pl_mean.item() == pytest.approx(3, abs=1e-3)
+
+
+def test_running_mean_is_that_of_all_processes(monkeypatch):
+    """One process writes the checkpoint that all resume from. The penalty itself is each process's own."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.add_(5.0))  # the other one has 5
+    regularizer = PathLength(weight=1.0, decay=1.0)
+    penalties = regularizer.penalty(torch.tensor([2.0, 4.0]))
+    assert regularizer.pl_mean.item() == 4.0
+    assert penalties.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("resolution", [8, 16])

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 
-import ganzoo_stylegan
 import pytest
 import torch
 import torch.nn.functional as F
-from ganzoo_stylegan import stylegan1
-from ganzoo_stylegan.layers import AdaIN, BlurredUpConv2d, NoiseInjection, ScaledLinear, adain, blur
-from ganzoo_stylegan.losses import path_lengths, squared_gradient_norms
-from ganzoo_stylegan.stylegan1 import Discriminator, DiscriminatorBlock, Generator
 from torch import Tensor
 
+import ganzoo_stylegan
 from ganzoo import GrowthState
 from ganzoo.testing import check_component, check_discriminator, check_generator, registered
 from ganzoo_progan.layers import downsample, upsample
 from ganzoo_progan.networks import Generator as ProGANGenerator
+from ganzoo_stylegan import stylegan1
+from ganzoo_stylegan.layers import AdaIN, BlurredUpConv2d, NoiseInjection, ScaledLinear, adain, blur
+from ganzoo_stylegan.losses import path_lengths, squared_gradient_norms
+from ganzoo_stylegan.stylegan1 import Discriminator, DiscriminatorBlock, Generator
 
 SIZES = [4, 8, 16]
 WIDTHS = {"fmap_base": 64, "fmap_max": 16}
@@ -227,6 +227,10 @@ def test_kinds_of_noise():
     assert torch.equal(images("none"), images("none"))
     assert torch.equal(images("const"), images("const"))
     assert not torch.allclose(images("random"), images("random"), atol=1e-2)
+    z = torch.randn(2, 16)
+    ws_of_z = G.broadcast(G.mapping(z))
+    in_eval_mode = copy.deepcopy(G).eval()(z, growth=at(16))
+    assert torch.equal(in_eval_mode, G.synthesis(ws_of_z, growth=at(16), noise="const"))
     assert not torch.allclose(images("const"), images("none"), atol=1e-2)
     for name, buffer in G.named_buffers():
         if name.endswith("noise.const"):
