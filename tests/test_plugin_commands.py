@@ -216,3 +216,18 @@ def test_listing_commands_loads_no_components():
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_plugins_lists_commands_and_observers(installed):
+    class Watcher:
+        @staticmethod
+        @ganzoo.hookimpl
+        def ganzoo_tick(record):
+            pass
+
+    installed(good=brings, other=lambda: brings("walk"), watcher=lambda: Watcher)
+    code, output = run("plugins")
+    assert code == 0 and "ganzoo-good 1.2 (good) command greet" in output
+    assert "ganzoo-watcher 1.2 (watcher) observer ganzoo_tick" in output
+    assert "left out: command 'walk' of ganzoo-other 1.2 is also one of ganzoo" in output
+    assert '"commands": [ "greet" ]' in run("plugins", "--json")[1]

@@ -11,9 +11,13 @@ def plugins(as_json: bool) -> None:
     """List plugins with their versions, what each registers, and those that failed and why."""
     import json
 
-    from ganzoo.plugins import load_plugins
+    from ganzoo.cli import COMMANDS
+    from ganzoo.plugins import REGISTRATION_HOOKS, load_commands, load_plugins
 
-    loaded = load_plugins()
+    loaded, found = load_plugins(), load_commands(COMMANDS)
+    commands = {
+        p.name: sorted(name for name, entry in found.commands.items() if entry.owner == p.owner) for p in loaded.plugins
+    }
     if as_json:
         click.echo(
             json.dumps(
@@ -25,6 +29,7 @@ def plugins(as_json: bool) -> None:
                             "version": p.owner.version,
                             "hooks": p.hooks,
                             "components": [{"kind": e.kind, "name": e.name} for e in p.components],
+                            "commands": commands[p.name],
                         }
                         for p in loaded.plugins
                     ],
@@ -43,5 +48,12 @@ def plugins(as_json: bool) -> None:
         for kind in dict.fromkeys(entry.kind for entry in p.components):
             names = ", ".join(entry.name for entry in p.components if entry.kind == kind)
             click.echo(f"  {kind:<14s} {names}")
+        if commands[p.name]:
+            click.echo(f"  {'command':<14s} {', '.join(commands[p.name])}")
+        watches = [hook for hook in p.hooks if hook not in {*REGISTRATION_HOOKS, "ganzoo_register_commands"}]
+        if watches:
+            click.echo(f"  {'observer':<14s} {', '.join(watches)}")
+    for problem in found.refused.values():
+        click.secho(f"left out: {problem}", fg="red")
     for f in loaded.failures:
         click.secho(f"left out: {f}", fg="red")
