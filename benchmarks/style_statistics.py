@@ -90,8 +90,8 @@ def main() -> None:
     if not used:
         parser.error("nothing is read well enough: more --faces and --epochs, or lower --accuracy and --r2")
     groups = layer_groups(generator)
-    table, pairs = swap_effects(generator, read, a, b, groups)
-    print_effects(table, pairs)
+    table = swap_effects(generator, read, a, b, groups)
+    print_effects(table, len(a))
     if args.picture is not None:
         draw_effects(table, args.picture)
     print_path_lengths(generator, args.num)
@@ -258,7 +258,7 @@ def layer_groups(generator: LoadedGenerator) -> dict[str, list[int]]:
     resolution, first = 4, 0
     while resolution <= generator.growth.resolution:
         end = generator.style().num_ws_at(resolution)
-        if first < end < generator.num_ws or first > 0:
+        if 0 < end - first < generator.num_ws:
             groups[f"{resolution}x{resolution}"] = list(range(first, end))
         resolution, first = 2 * resolution, end
     return groups
@@ -266,12 +266,11 @@ def layer_groups(generator: LoadedGenerator) -> dict[str, list[int]]:
 
 def swap_effects(
     generator: LoadedGenerator, read: Read, a: Tensor, b: Tensor, groups: Mapping[str, Sequence[int]]
-) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """How far each attribute of faces a goes to that of b with a group's styles from b: 0 not at all, 1 all the way.
+) -> dict[str, dict[str, float]]:
+    """How much of each attribute comes from b when faces a get a group's styles from faces b: 0 nothing, 1 everything.
 
-    Of a choice: among the pairs that differ in it, the share that now has b's value. Of a number: the slope of its
-    change over b's difference from a. 'noise' is the control: the styles of a, with other noise. a, b [N, all layers,
-    w_dim]. Returns attribute -> group -> effect, and attribute -> number of pairs.
+    'noise' is how much of it other noise changes, with the styles of a. a, b [N, all layers, w_dim]. Returns
+    attribute -> group -> share; not a number where all faces are alike.
     """
 
     def reading(ws: Tensor, noise: str = "const") -> Readings:
@@ -281,22 +280,33 @@ def swap_effects(
     with torch.no_grad():
         ours, theirs = reading(a), reading(b)
         swapped = {group: reading(mix(a, b, layers)) for group, layers in groups.items()}
-        swapped["noise"] = reading(a, "random")
+        other_noise = reading(a, "random")
     effects: dict[str, dict[str, float]] = {}
-    pairs: dict[str, int] = {}
     for name in ours:
-        pairs[name], measured = effect(ours[name], theirs[name], visible(name, ours) & visible(name, theirs))
-        effects[name] = {group: measured(found[name]) for group, found in swapped.items()}
-    return effects, pairs
+        seen = visible(name, ours) & visible(name, theirs)
+        x, y = values(ours[name])[seen], values(theirs[name])[seen]
+        effects[name] = {group: shares(values(found[name])[seen], x, y)[1] for group, found in swapped.items()}
+        effects[name]["noise"] = 1 - shares(values(other_noise[name])[seen], x, y)[0]
+    return effects
 
 
-def effect(ours: Tensor, theirs: Tensor, seen: Tensor) -> tuple[int, Callable[[Tensor], float]]:
-    """The number of pairs that count, and a function of the readings after a swap. seen [N]: where it can be read."""
-    if ours.ndim == 2:
-        differ = seen & (ours.argmax(1) != theirs.argmax(1))
-        return int(differ.sum()), lambda mixed: float((mixed.argmax(1) == theirs.argmax(1))[differ].float().mean())
-    away = (theirs - ours)[seen]
-    return len(away), lambda mixed: float(((mixed - ours)[seen] * away).sum() / away.square().sum())
+def values(reading: Tensor) -> Tensor:
+    """[N, values]: 1 for the value that was read, and 0 for the others; of numbers, themselves as [N, 1]."""
+    return F.one_hot(reading.argmax(1), reading.shape[1]).double() if reading.ndim == 2 else reading[:, None].double()
+
+
+def shares(mixed: Tensor, a: Tensor, b: Tensor) -> tuple[float, float]:
+    """The weights of a and b [N, K] in the mixture of the two that comes nearest to mixed, by least squares.
+
+    A mean is left to each column. Unlike the share of pairs that now are as b, the weight of b is 0 if mixed depends
+    on a and chance alone, however much chance there is.
+    """
+    mixed, a, b = (x - x.mean(0) for x in (mixed, a, b))
+    aa, ab, bb, am, bm = (float((x * y).sum()) for x, y in ((a, a), (a, b), (b, b), (a, mixed), (b, mixed)))
+    det = aa * bb - ab * ab
+    if det <= 1e-9 * max(aa, bb) ** 2:
+        return math.nan, math.nan
+    return (bb * am - ab * bm) / det, (aa * bm - ab * am) / det
 
 
 def visible(name: str, readings: Readings) -> Tensor:
@@ -403,7 +413,7 @@ def conditional_entropy(x: Tensor, y: Tensor) -> float:
     """H(Y|X) in nats of bool [N] twice: what remains to be known of y when x is known."""
     joint = torch.stack([(x == i) & (y == j) for i in (False, True) for j in (False, True)]).double().mean(1)
     p = joint.reshape(2, 2)
-    return float(-(p * (p / p.sum(1, keepdim=True)).log()).nan_to_num(nan=0.0).sum())
+    return float((p * (p.sum(1, keepdim=True) / p).log()).nan_to_num(nan=0.0).sum())
 
 
 def linear_svm(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
@@ -454,20 +464,19 @@ def print_skill(
         print(f"| {name} | {how} | {'yes' if name in used else 'no'} | {sure} |")
 
 
-def print_effects(table: Mapping[str, Mapping[str, float]], pairs: Mapping[str, int]) -> None:
+def print_effects(table: Mapping[str, Mapping[str, float]], pairs: int) -> None:
     groups = list(next(iter(table.values())))
-    print("\n## Which layers control what\n\nPer cent of the way to the other parent.\n")
-    print("| attribute | pairs | " + " | ".join(groups) + " |\n|---|" + "---|" * (len(groups) + 1))
+    print(f"\n## Which layers control what\n\nPer cent that come from the other parent, of {pairs} pairs.\n")
+    print("| attribute | " + " | ".join(groups) + " |\n|---|" + "---|" * len(groups))
     for name in by_layer(table):
-        cells = " | ".join(f"{100 * value:.0f}" for value in table[name].values())
-        print(f"| {name} | {pairs[name]} | {cells} |", flush=True)
+        print(f"| {name} | " + " | ".join(f"{100 * value:.0f}" for value in table[name].values()) + " |", flush=True)
 
 
 def by_layer(table: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Attributes, from those that the first layers control to those of the last: by the mean layer, weighted."""
 
     def mean_layer(name: str) -> float:
-        weights = {int(group): max(value, 0.0) for group, value in table[name].items() if group.isdigit()}
+        weights = {int(group): value for group, value in table[name].items() if group.isdigit() and value > 0}
         return sum(layer * weight for layer, weight in weights.items()) / max(sum(weights.values()), 1e-8)
 
     return sorted(table, key=mean_layer)
@@ -479,19 +488,19 @@ def draw_effects(table: Mapping[str, Mapping[str, float]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     names, groups = by_layer(table), list(next(iter(table.values())))
-    values = np.array([[100 * table[name][group] for group in groups] for name in names])
+    cells = np.array([[100 * table[name][group] for group in groups] for name in names])
     figure = Figure(figsize=(1.6 + 0.55 * len(groups), 1.2 + 0.36 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    picture = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    picture = axes.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(range(len(groups)), groups)
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axes.set_xlabel("styles taken from the other parent: of a layer, of a resolution; noise: new noise only")
-    for (row, column), value in np.ndenumerate(values):
+    axes.set_xlabel("styles from the other parent: of one layer, of one resolution; noise: what other noise changes")
+    for (row, column), value in np.ndenumerate(cells):
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color="wk"[int(value > 60)])
     for edge in (sum(group.isdigit() for group in groups), len(groups) - 1):
         axes.axvline(edge - 0.5, color="white", linewidth=3)
-    figure.colorbar(picture, label="per cent of the way to the other parent")
+    figure.colorbar(picture, label="per cent from the other parent")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
