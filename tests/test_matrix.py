@@ -236,7 +236,6 @@ def test_with_labels(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None
 
 def test_growing(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
     kinds = choices(zoo, *PLAYERS_AND_TERMS, growth="fade")
-    kinds["generator"].remove("stylegan3")  # until it is refused: see test_refused
     walk(kinds, zoo, built, tmp_path / "runs", precision="bf16")
 
 
@@ -254,13 +253,10 @@ def test_growing(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
             "generator stylegan2 of ganzoo-stylegan .* does not grow",
         ),
         ({"discriminator": "stylegan2", "growth": "fade"}, False, "discriminator stylegan2 of .* does not grow"),
-        pytest.param(
+        (
             {"generator": "stylegan3", "growth": "fade"},
             False,
             "generator stylegan3 of ganzoo-stylegan .* does not grow",
-            marks=pytest.mark.xfail(
-                strict=True, reason="it has no check_resolution: accepted, and ValueError in the first step, at 4 px"
-            ),
         ),
     ],
 )

@@ -23,7 +23,7 @@ from ganzoo_progan.networks import ZDim
 
 from .alias_free import Signal, kaiser_lowpass, leaky_clamp, radial_lowpass, signals_for
 from .resample import upfirdn2d
-from .stylegan2 import ConvClamp, MappingLr, MappingNetwork
+from .stylegan2 import ConvClamp, MappingLr, MappingNetwork, refuse_growing
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
@@ -289,16 +289,15 @@ class Generator(ganzoo.StyleGenerator):
             w_dim, signals[-1].channels, img_channels, 1, demodulate=False, magnitude_ema_beta=magnitude_ema_beta
         )
 
+    def check_resolution(self, resolution: int) -> None:
+        refuse_growing("stylegan3", self.img_resolution, resolution)
+
     def mapping(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         return self.mapping_network(z, c)
 
     def synthesis(self, ws: Tensor, *, growth: GrowthState, noise: Noise = "random") -> Tensor:
         """In training mode the input magnitudes are followed. There is no noise: ``noise`` has no effect."""
-        if growth.resolution != self.img_resolution:
-            raise ValueError(
-                f"stylegan3 makes {self.img_resolution}x{self.img_resolution} images only and was asked for "
-                f"{growth.resolution}x{growth.resolution}: it does not grow; set growth.name to fixed"
-            )
+        self.check_resolution(growth.resolution)
         first, *others, last = ws.unbind(dim=1)
         x = self.input(first)
         if x.device.type == "cpu":  # where filters are several times faster in this format
