@@ -58,8 +58,8 @@ class WeightsFile:
             return self.path
         if not allow_download:
             raise CheckpointError(
-                f"{self.path}: no such file, and nothing is downloaded unasked. Add --allow-download, or get "
-                f"{self.url} ({self.size}) on a machine with network and put it there"
+                f"{self.path}: no such file, and nothing is downloaded unasked. `ganzoo eval ... --allow-download` "
+                f"fetches it; or get {self.url} ({self.size}) on a machine with network and put it there"
             )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

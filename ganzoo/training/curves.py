@@ -37,6 +37,10 @@ def draw_curves(records: list[dict[str, Any]], path: Path, *, metrics: Sequence[
         axes.legend(loc="upper right", fontsize=8, ncols=2)
     upper.set_ylabel("loss")
     lower.set_ylabel("terms")
+    for name in records[-1].get("augmentation", {}):
+        adapted = upper.twinx()
+        adapted.plot(kimg, [r.get("augmentation", {}).get(name, float("nan")) for r in records], color="grey")
+        adapted.set_ylabel(f"augmentation {name} (grey)", fontsize=9)
     speed.plot(kimg, [r["timing"]["sec_per_kimg"] for r in records], color="grey", linewidth=1.2)
     speed.set_ylabel("sec/kimg")
     speed.set_yscale("log")

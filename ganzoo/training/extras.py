@@ -48,6 +48,11 @@ class AugmentedDiscriminator(Discriminator):
     def check_batch_size(self, n: int) -> None:
         self.D.check_batch_size(n)
 
+    def status(self) -> dict[str, float]:
+        """Numbers that change while training, by name: saved buffers of one element, such as ADA's p."""
+        saved = self.augmentation.state_dict()
+        return {name: value.item() for name, value in saved.items() if value.numel() == 1}
+
     @torch.no_grad()
     def adapt(self, real: Tensor, c: Tensor | None, growth: GrowthState, step: int) -> None:
         """Let the augmentation adjust to D's opinion of ``real`` images, of all processes, if it is time to."""

@@ -83,7 +83,8 @@ class Reporter:
         if not self._active:
             return
         terms = {**{k: v for k, v in record["loss"].items() if k in ("D", "G")}}
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        numbers = {**terms, **record.get("augmentation", {})}
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
         timing = record["timing"]
         self._sec_per_kimg = timing["sec_per_kimg"]
         self._status = (

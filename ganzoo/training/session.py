@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ class Session:
         means = self._means()
         now, (nimg, then) = time.perf_counter(), self.tick_start
         self.state.seconds += now - then
-        record = {
+        record: dict[str, Any] = {
             "nimg": self.state.nimg,
             "resolution": growth.resolution,
             "alpha": growth.alpha,
@@ -93,6 +94,8 @@ class Session:
                 "seconds": self.state.seconds,
             },
         }
+        if isinstance(self.D_seen, AugmentedDiscriminator):
+            record["augmentation"] = self.D_seen.status()
         self.report.tick(record)
         self.observers.tell("ganzoo_tick", run_dir=self.run_dir, record=record)
         self.sums.clear()

@@ -139,6 +139,10 @@ def test_an_augmentation_adapts_every_so_often(run):
     run_dir = run("augmentation={name: darkening, args: {speed: 0.001}}", "train.total_kimg=0.064")
     tensors, _ = last(run_dir)
     assert tensors["augmentation/p"] == pytest.approx(8 * 0.001 * 2 * 8)  # every second of 16 steps, 8 images a step
+    records = read_stats(run_dir / "stats.jsonl")
+    assert [record["augmentation"]["p"] for record in records] == pytest.approx([0.064, 0.128])
+    assert "p 0.128" in (run_dir / "log.txt").read_text()
+    assert (run_dir / "curves.png").exists()
 
 
 def test_what_does_not_go_together_is_refused_with_the_reason(plugins, run, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ def ganzoo_tick(run_dir: Path, record: Mapping[str, Any]) -> None:
     scalars = {f"loss/{name}": value for name, value in record["loss"].items()}
     scalars |= {f"growth/{name}": record[name] for name in ("resolution", "alpha", "batch_size", "g_lr", "d_lr")}
     scalars |= {f"timing/{name}": record["timing"][name] for name in ("sec_per_kimg", "data_wait", "memory_gb")}
+    scalars |= {f"augmentation/{name}": value for name, value in record.get("augmentation", {}).items()}
     _write(run_dir, scalars, record["nimg"])
 
 
