@@ -244,7 +244,21 @@ def test_all_of_it_on_an_untrained_network(script, tmp_path, monkeypatch, capsys
     about = {"class_names": "null", "plugins": json.dumps({}), "ganzoo": ganzoo.__version__}
     path = save_snapshot(tmp_path, G, TrainingState(nimg=1000), GROWTH, recipe=RECIPE, extra=about)
     picture = tmp_path / "pictures" / "styles.png"
-    few = ["--num", "60", "--latents", "200", "--faces", "200", "--epochs", "1", "--accuracy", "0", "--r2=-1e9"]
+    few = [
+        "--num",
+        "20",
+        "--paths",
+        "10",
+        "--latents",
+        "100",
+        "--faces",
+        "200",
+        "--epochs",
+        "1",
+        "--accuracy",
+        "0",
+        "--r2=-1e9",
+    ]
     monkeypatch.setattr(sys, "argv", ["style_statistics.py", str(path), *few, "--picture", str(picture)])
     script.main()
     printed = capsys.readouterr().out
