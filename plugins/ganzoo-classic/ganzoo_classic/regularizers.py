@@ -1,0 +1,74 @@
+"""The gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) for any loss and any discriminator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+import ganzoo
+from ganzoo import Batch, Discriminator, Generator, GrowthState
+
+
+def gradient_norms(
+    D: Discriminator, real: Tensor, fake: Tensor, t: Tensor, *, c: Tensor | None = None, growth: GrowthState
+) -> Tensor:
+    """Norm of the gradient of each score with respect to its image, between real and fake ones: [N]. Differentiable.
+
+    real, fake [N, C, R, R]; t [N]: weight of the fake image, 0 to 1. The score of an image whose logits are a map of
+    patches is their mean.
+    """
+    mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1)).requires_grad_()
+    logits = D(mixed, c, growth=growth)[:, 0]
+    score = logits.sum() / (logits.numel() / len(logits))
+    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
+    with torch.autocast(mixed.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
+        return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+
+
+class GradientPenalty(ganzoo.Regularizer):
+    """weight * (norm - target)^2, the norm being that of D's gradient at mixtures of real and generated images.
+
+    One-sided, only norms above the target cost: weight * max(0, norm - target)^2. Generated images get the labels of
+    the real ones that they are mixed with.
+    """
+
+    player = "D"
+
+    def __init__(
+        self,
+        *,
+        weight: Annotated[float, Field(ge=0, allow_inf_nan=False, description="of the penalty")] = 10.0,
+        target: Annotated[
+            float, Field(ge=0, allow_inf_nan=False, description="gradient norm aimed at; 0: as flat as can be")
+        ] = 1.0,
+        one_sided: Annotated[bool, Field(description="let norms below the target be")] = False,
+        every: Annotated[
+            int, Field(ge=1, description="1: in every step; k: after every k-th one, k times as strong")
+        ] = 1,
+    ) -> None:
+        self.weight = weight
+        self.target = target
+        self.one_sided = one_sided
+        self.every = every
+
+    def check(self, G: Generator, D: Discriminator) -> None:
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in D.modules()):
+            raise ValueError(
+                "the discriminator has batch norm, which makes a score depend on all images of the batch, while this "
+                "penalty is of each image's own gradient (section 4 of the paper): for dcgan set the discriminator's "
+                "norm to layer or none, or take r1"
+            )
+
+    def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = G(batch.z, batch.c, growth=batch.growth)
+        t = torch.rand(len(fake), device=fake.device, dtype=fake.dtype)
+        excess = gradient_norms(D, batch.real, fake, t, c=batch.c, growth=batch.growth) - self.target
+        if self.one_sided:
+            excess = F.relu(excess)
+        return {"gp": excess.square() * self.weight}
