@@ -16,7 +16,7 @@ from ganzoo_progan.layers import at_least_fp32
 class JointHingeLoss(ganzoo.Loss):
     """D minimises relu(1 + fake) + relu(1 - real), G minimises -fake (Lim and Ye 2017, equation 6).
 
-    D sees fake and real images in one call, as BigGAN's code does: spectral norms are estimated once a step. In a D with
+    D sees fake and real images in one call, as in BigGAN's code: spectral norms are estimated once a step. In a D with
     minibatch statistics the two would mix. Scores are column 0 of D's logits, or a map of patches [N, 1, h, w], whose
     terms are averaged.
     """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import GrowthState
-from ganzoo_progan.layers import at_least_fp32, downsample
+from ganzoo_progan.layers import at_least_fp32
 
 from .layers import (
     AffineBatchNorm2d,

@@ -26,7 +26,7 @@ OURS = {
 
 
 def from_reference(side: str, name: str, x: Tensor) -> tuple[str, Tensor]:
-    """A tensor of theirs under our name and in our layout. Blocks are numbered there, and attention follows its block."""
+    """A tensor of theirs under our name and in our layout. Theirs numbers blocks, and attention is a part of one."""
     for theirs, ours in OURS.items():
         name = name.replace(theirs, ours)
     if block := re.match(r"blocks\.(\d+)\.(\d+)\.", name):
