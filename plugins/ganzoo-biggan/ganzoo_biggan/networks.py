@@ -55,6 +55,11 @@ _D_WIDTHS = {
 }
 
 
+def relu_(x: Tensor) -> Tensor:
+    """In place: what comes before it here does not need its output again, and the shortcut does not see it."""
+    return F.relu(x, inplace=True)
+
+
 class GeneratorBlock(nn.Module):
     """Features of one resolution to features of twice that; y [N, y_dim] conditions both normalisations."""
 
@@ -67,8 +72,8 @@ class GeneratorBlock(nn.Module):
         self.skip = Conv2d(in_channels, out_channels, 1, scale="up", spectral_norm=sn)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = self.conv1(F.relu(self.bn1(x, y)))
-        return self.conv2(F.relu(self.bn2(h, y))) + self.skip(x)
+        h = self.conv1(relu_(self.bn1(x, y)))
+        return self.conv2(relu_(self.bn2(h, y))) + self.skip(x)
 
 
 class Generator(ganzoo.Generator):
@@ -149,7 +154,7 @@ class Generator(ganzoo.Generator):
             x = block(x, torch.cat(given, dim=1) if given else None)
             if resolution in self.attention:
                 x = self.attention[resolution](x)
-        return torch.tanh(at_least_fp32(self.to_rgb(F.relu(self.bn(x)))))
+        return torch.tanh(at_least_fp32(self.to_rgb(relu_(self.bn(x)))))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -169,7 +174,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
-        h = self.conv2(F.relu(h))
+        h = self.conv2(relu_(h))
         return h + (x if self.skip is None else self.skip(x))
 
 
