@@ -173,7 +173,7 @@ class WassersteinLoss(ScoreLoss):
 
 
 class HingeLoss(ScoreLoss):
-    """Hinge loss (Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, equations 16 and 17).
+    """Hinge loss (Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957).
 
     D minimises max(0, 1 - real) + max(0, 1 + fake), G minimises -fake.
     """

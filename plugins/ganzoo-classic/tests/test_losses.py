@@ -39,7 +39,7 @@ class LabelDependent(ganzoo.Discriminator):
         if self.outputs == "patches":
             return score[:, :, None, None] + torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
         if self.outputs == "classes":
-            return torch.cat([score, img[:, 0, 0, :2] * 10], dim=1)
+            return torch.cat([score, img[:, 0, 0, :2] * torch.tensor([4.0, -2.0])], dim=1)
         return score
 
 
@@ -147,7 +147,7 @@ def test_label_terms(name):
     fake_c = batch.c if name == "relativistic" else batch.gen_c
 
     def entropy(img: Tensor, c: Tensor) -> Tensor:
-        p = torch.exp(img[:, 0, 0, :2].double() * 10)
+        p = torch.exp(img[:, 0, 0, :2].double() * torch.tensor([4.0, -2.0]))
         return -2 * ((p / p.sum(1, keepdim=True)).log() * c).sum(1).float()
 
     fake = G(batch.z, fake_c, growth=GROWTH).detach()
