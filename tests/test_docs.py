@@ -132,7 +132,7 @@ def test_the_recipe_reference_is_up_to_date(zoo: Registry) -> None:
 
 
 def test_the_readme_lists_every_recipe() -> None:
-    listed = re.findall(r"^\| \[(\w+)\]\(recipes/(\w+)\.yaml\)", README, re.MULTILINE)
+    listed = re.findall(r"^\| \[([\w-]+)\]\(recipes/([\w-]+)\.yaml\)", README, re.MULTILINE)
     assert [(path.stem, path.stem) for path in RECIPES] == sorted(listed)
 
 
