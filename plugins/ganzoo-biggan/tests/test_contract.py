@@ -8,7 +8,14 @@ import torch
 import ganzoo_biggan
 from ganzoo import GrowthState
 from ganzoo.testing import check_component, check_discriminator, check_generator, check_loss, registered
-from ganzoo_biggan.networks import Discriminator, Generator
+from ganzoo_biggan.networks import (
+    Discriminator,
+    Generator,
+    SAGANDiscriminator,
+    SAGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+)
 
 SMALL = {"args": {"z_dim": 8, "ch": 2}, "img_resolution": 8}
 SMALL_D = {"args": {"ch": 2}, "img_resolution": 8}
@@ -43,6 +50,39 @@ def test_every_resolution(img_resolution):
     assert img.shape == (2, 1, img_resolution, img_resolution) and D(img, c, growth=growth).shape == (2, 1)
     assert set(G.attention) == ({"64"} if img_resolution >= 64 else set())
     assert len(D.attention) == (img_resolution >= 128)
+
+
+@pytest.mark.parametrize(
+    ("g_args", "million"),
+    [
+        ({"z_dim": 128, "shared_dim": None, "hierarchical": False}, 173.5),
+        ({"hierarchical": False}, 160.6),
+        ({}, 158.3),
+    ],
+)
+def test_sizes_of_biggan_are_the_papers(g_args, million):
+    """Parameters of both players for ImageNet at 128 px (Brock et al. 2019, table 1)."""
+    sizes = {"img_resolution": 128, "img_channels": 3, "c_dim": 1000}
+    with torch.device("meta"):
+        players = Generator(**sizes, **g_args), Discriminator(**sizes)
+    assert sum(p.numel() for net in players for p in net.parameters()) / 1e6 == pytest.approx(million, abs=0.15)
+
+
+def test_sizes_of_sagan_and_sngan_are_the_papers():
+    """SAGAN: 81.5 million in that table. SNGAN: feature maps (Miyato et al. 2018, appendix B.4)."""
+    sizes = {"img_resolution": 128, "img_channels": 3, "c_dim": 1000}
+    with torch.device("meta"):
+        players = SAGANGenerator(**sizes), SAGANDiscriminator(**sizes)
+        assert sum(p.numel() for net in players for p in net.parameters()) / 1e6 == pytest.approx(81.5, abs=0.05)
+        sizes = {"img_resolution": 32, "img_channels": 3, "c_dim": 0}
+        G, D = SNGANGenerator(**sizes), SNGANDiscriminator(**sizes, ch=32)
+        wider = SNGANDiscriminator(**{**sizes, "img_resolution": 64}, ch=32)
+    assert [block.conv2.weight.shape[:2] for block in G.blocks.values()] == [(256, 256)] * 3
+    assert [block.conv2.weight.shape[:2] for block in D.blocks] == [(128, 128)] * 4
+    # Hidden layers are as wide as what goes in, but for the image.
+    assert [block.conv1.weight.shape[0] for block in wider.blocks] == [32, 32, 64, 128, 256]
+    assert not any(name.endswith(".u") for name in G.state_dict())
+    assert sum(name.endswith(".u") for name in D.state_dict()) == 4 * 2 + 2 + 1
 
 
 @pytest.mark.parametrize("c_dim", [0, 3])
