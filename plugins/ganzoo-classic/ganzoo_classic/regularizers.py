@@ -71,4 +71,4 @@ class GradientPenalty(ganzoo.Regularizer):
         excess = gradient_norms(D, batch.real, fake, t, c=batch.c, growth=batch.growth) - self.target
         if self.one_sided:
             excess = F.relu(excess)
-        return {"gp": excess.square() * self.weight}
+        return {"gradient_penalty": excess.square() * self.weight}

@@ -180,7 +180,7 @@ def test_gradient_penalty(monkeypatch, outputs, one_sided, target):
     G, D, batch = Flat(), LabelDependent(outputs), make_batch()
     t = torch.tensor([0.0, 0.25, 0.5, 1.0])
     monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: t)
-    penalty = GradientPenalty(weight=3.0, target=target, one_sided=one_sided).terms(G, D, batch)["gp"]
+    penalty = GradientPenalty(weight=3.0, target=target, one_sided=one_sided).terms(G, D, batch)["gradient_penalty"]
 
     fake = G(batch.z, batch.c, growth=GROWTH).detach()
     weights = t.reshape(4, 1, 1, 1)  # of the generated image
