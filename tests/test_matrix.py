@@ -192,7 +192,7 @@ def train_two_steps(recipe: Recipe, zoo: LoadedPlugins, built: Weights, outdir: 
     assert not bad, f"not finite: {', '.join(bad)}"
     for player, before in built.items():
         resting = [name for name, value in before.items() if torch.equal(value, tensors[f"{player}/{name}"])]
-        # At 8 px the RGB layer of 4 px rests, where there is one; so does D's last bias where differences of scores count.
+        # At 8 px the RGB layer of 4 px rests, if there is one; and D's last bias, if differences of scores count.
         assert len(resting) <= len(before) / 4, f"{player} has not learned: {', '.join(resting)} are as they were"
 
 
