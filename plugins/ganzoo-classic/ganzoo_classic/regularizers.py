@@ -10,24 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, Discriminator, Generator, GrowthState
-
-
-def gradient_norms(
-    D: Discriminator, real: Tensor, fake: Tensor, t: Tensor, *, c: Tensor | None = None, growth: GrowthState
-) -> Tensor:
-    """Norm of the gradient of each score with respect to its image, between real and fake ones: [N]. Differentiable.
-
-    real, fake [N, C, R, R]; t [N]: weight of the fake image, 0 to 1. The score of an image whose logits are a map of
-    patches is their mean.
-    """
-    mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1)).requires_grad_()
-    logits = D(mixed, c, growth=growth)[:, 0]
-    score = logits.sum() / (logits.numel() / len(logits))
-    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
-    with torch.autocast(mixed.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
-        return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+from ganzoo import Batch, Discriminator, Generator
+from ganzoo_progan.losses import gradient_norms
 
 
 class GradientPenalty(ganzoo.Regularizer):

@@ -20,10 +20,12 @@ def gradient_norms(
 ) -> Tensor:
     """Norm of the gradient of D's scores with respect to images between real and fake ones: [N].
 
-    real, fake [N, C, R, R]; t [N]: weight of the fake image, 0 to 1. Differentiable, for use in a penalty.
+    real, fake [N, C, R, R]; t [N]: weight of the fake image, 0 to 1. The score of an image whose logits are a map of
+    patches is their mean. Differentiable, for use in a penalty.
     """
     mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1)).requires_grad_()
-    score = D(mixed, c, growth=growth)[:, 0].sum()
+    logits = D(mixed, c, growth=growth)[:, 0]
+    score = logits.sum() / (logits.numel() / len(logits))
     # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
     with torch.autocast(mixed.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)

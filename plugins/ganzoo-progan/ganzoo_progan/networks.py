@@ -36,12 +36,12 @@ FmapDecay = Annotated[float, Field(ge=0, description="maps fall by 2^fmap_decay 
 FmapMax = Annotated[int, Field(ge=1, description="the most feature maps a layer has")]
 
 
-def resolutions_up_to(img_resolution: int) -> list[int]:
-    """[4, 8, ..., img_resolution]. Raises ValueError if that is not a power of two of at least 4."""
+def resolutions_up_to(img_resolution: int, who: str = "progan grows by doubling") -> list[int]:
+    """[4, 8, ..., img_resolution]. Raises ValueError, with what ``who`` does, if there is no such way to it."""
     if img_resolution < 4 or img_resolution & (img_resolution - 1):
         below = 1 << max(img_resolution.bit_length() - 1, 2)
         raise ValueError(
-            f"progan grows by doubling from 4x4 and cannot make {img_resolution}x{img_resolution} images: "
+            f"{who} from 4x4 and cannot make {img_resolution}x{img_resolution} images: "
             f"set data.img_resolution to a power of two, for example {below} or {2 * below}"
         )
     return [1 << r for r in range(2, img_resolution.bit_length())]
@@ -173,6 +173,24 @@ class DiscriminatorOutput(nn.Module):
             return self.dense1(at_least_fp32(x))
 
 
+def shrink(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, growth: GrowthState) -> Tensor:
+    """Images [N, C, R, R], R = growth.resolution, through the blocks of R, R / 2, ..., 4; in a fade also the old way.
+
+    from_rgb, blocks: by resolution.
+    """
+    resolution = growth.resolution
+    x = leaky(from_rgb[str(resolution)](img))
+    if growth.alpha < 1 and resolution > 4:
+        x = blocks[str(resolution)](x)
+        resolution //= 2
+        older = leaky(from_rgb[str(resolution)](downsample(img)))
+        x = torch.lerp(older, x, growth.alpha)
+    while resolution > 4:
+        x = blocks[str(resolution)](x)
+        resolution //= 2
+    return blocks["4"](x)
+
+
 class Discriminator(ganzoo.Discriminator):
     """Images [N, img_channels, R, R] to logits [N, 1 + c_dim], R = growth.resolution.
 
@@ -212,14 +230,4 @@ class Discriminator(ganzoo.Discriminator):
         check_groups(n, self.mbstd_group_size)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        resolution = growth.resolution
-        x = leaky(self.from_rgb[str(resolution)](img))
-        if growth.alpha < 1 and resolution > 4:
-            x = self.blocks[str(resolution)](x)
-            resolution //= 2
-            older = leaky(self.from_rgb[str(resolution)](downsample(img)))
-            x = torch.lerp(older, x, growth.alpha)
-        while resolution > 4:
-            x = self.blocks[str(resolution)](x)
-            resolution //= 2
-        return self.blocks["4"](x)
+        return shrink(img, self.from_rgb, self.blocks, growth)

@@ -22,30 +22,28 @@ from ganzoo_progan.layers import (
     UpConv2d,
     at_least_fp32,
     check_groups,
-    downsample,
     leaky,
     pixel_norm,
     upsample,
 )
-from ganzoo_progan.networks import DiscriminatorOutput, FmapBase, FmapDecay, FmapMax, ZDim, feature_maps
+from ganzoo_progan.networks import (
+    DiscriminatorOutput,
+    FmapBase,
+    FmapDecay,
+    FmapMax,
+    ZDim,
+    feature_maps,
+    resolutions_up_to,
+    shrink,
+)
 
 from .layers import AdaIN, BlurredUpConv2d, NoiseInjection, ScaledLinear, blur
+from .styles import MixingGenerator
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
 
 Blur = Annotated[bool, Field(description="blur when the resolution changes: bilinear instead of nearest (config B)")]
-
-
-def resolutions_up_to(img_resolution: int) -> list[int]:
-    """[4, 8, ..., img_resolution]. Raises ValueError if that is not a power of two of at least 4."""
-    if img_resolution < 4 or img_resolution & (img_resolution - 1):
-        below = 1 << max(img_resolution.bit_length() - 1, 2)
-        raise ValueError(
-            f"stylegan grows by doubling from 4x4 and cannot make {img_resolution}x{img_resolution} images: "
-            f"set data.img_resolution to a power of two, for example {below} or {2 * below}"
-        )
-    return [1 << r for r in range(2, img_resolution.bit_length())]
 
 
 class MappingNetwork(nn.Module):
@@ -145,7 +143,7 @@ class SynthesisBlock(nn.Module):
         return self.epilogue1(self.conv1(x), ws[:, 1], noise)
 
 
-class Generator(ganzoo.StyleGenerator):
+class Generator(MixingGenerator):
     """Latents [N, z_dim] and labels [N, c_dim] to images [N, img_channels, R, R], R = growth.resolution.
 
     In training mode noise is drawn anew, styles of two latents are mixed, and w_avg follows the mean of w; in eval mode
@@ -182,7 +180,7 @@ class Generator(ganzoo.StyleGenerator):
         blur: Blur = True,
         w_avg_beta: Annotated[float, Field(ge=0, lt=1, description="weight of the past in the mean of w")] = 0.995,
     ) -> None:
-        resolutions = resolutions_up_to(img_resolution)
+        resolutions = resolutions_up_to(img_resolution, "stylegan grows by doubling")
         _check_switches(use_styles=use_styles, const_input=const_input, mixing_prob=mixing_prob)
         super().__init__(
             z_dim=z_dim,
@@ -226,23 +224,6 @@ class Generator(ganzoo.StyleGenerator):
             older_img = at_least_fp32(self.to_rgb[str(resolution // 2)](older))
             img = torch.lerp(upsample(older_img), img, growth.alpha)
         return img
-
-    def forward(self, z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        w = self.mapping(z, c)
-        if not self.training:
-            return self.synthesis(self.broadcast(w), growth=growth, noise="const")
-        self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
-        return self.synthesis(self._mix(self.broadcast(w), z, c, growth), growth=growth)
-
-    def _mix(self, ws: Tensor, z: Tensor, c: Tensor | None, growth: GrowthState) -> Tensor:
-        """Mixing regularisation (section 3.1): from a random layer on, the styles of other latents. Same labels.
-
-        One draw for the whole batch, as in the official code, and on the CPU: nobody waits for a GPU.
-        """
-        if self.mixing_prob == 0 or torch.rand([]).item() >= self.mixing_prob:
-            return ws
-        cutoff = int(torch.randint(1, self.num_ws_at(growth.resolution), []))
-        return torch.cat([ws[:, :cutoff], self.broadcast(self.mapping(torch.randn_like(z), c))[:, cutoff:]], dim=1)
 
 
 def _check_switches(*, use_styles: bool, const_input: bool, mixing_prob: float) -> None:
@@ -307,7 +288,7 @@ class Discriminator(ganzoo.Discriminator):
         blur: Blur = True,
     ) -> None:
         super().__init__(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
-        resolutions = resolutions_up_to(img_resolution)
+        resolutions = resolutions_up_to(img_resolution, "stylegan grows by doubling")
         width = {r: feature_maps(r, fmap_base, fmap_decay, fmap_max) for r in [2, *resolutions]}
         self.from_rgb = nn.ModuleDict({str(r): EqualizedConv2d(img_channels, width[r], 1) for r in resolutions})
         self.blocks = nn.ModuleDict(
@@ -321,17 +302,7 @@ class Discriminator(ganzoo.Discriminator):
         check_groups(n, self.mbstd_group_size)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        resolution = growth.resolution
-        x = leaky(self.from_rgb[str(resolution)](img))
-        if growth.alpha < 1 and resolution > 4:
-            x = self.blocks[str(resolution)](x)
-            resolution //= 2
-            older = leaky(self.from_rgb[str(resolution)](downsample(img)))
-            x = torch.lerp(older, x, growth.alpha)
-        while resolution > 4:
-            x = self.blocks[str(resolution)](x)
-            resolution //= 2
-        scores = self.blocks["4"](x)
+        scores = shrink(img, self.from_rgb, self.blocks, growth)
         if self.c_dim == 0:
             return scores
         if c is None:

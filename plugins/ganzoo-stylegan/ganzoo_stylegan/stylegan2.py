@@ -17,10 +17,11 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import GrowthState
 from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, check_groups, leaky, pixel_norm
-from ganzoo_progan.networks import ZDim
+from ganzoo_progan.networks import ZDim, resolutions_up_to
 
 from .layers import ScaledLinear
 from .resample import downsample2d, downsample_conv2d, fir_kernel, upsample2d, upsample_conv2d
+from .styles import MixingGenerator
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
@@ -36,17 +37,6 @@ ConvClamp = Annotated[
 TAPS = (1, 3, 3, 1)  # of the filter that goes with every change of resolution
 ACTIVATION_GAIN = math.sqrt(2)  # keeps the mean square, of which leaky ReLU takes about a half
 RESIDUAL_GAIN = math.sqrt(0.5)  # of each of the two branches that are added
-
-
-def resolutions_up_to(img_resolution: int) -> list[int]:
-    """[4, 8, ..., img_resolution]. Raises ValueError if that is not a power of two of at least 4."""
-    if img_resolution < 4 or img_resolution & (img_resolution - 1):
-        below = 1 << max(img_resolution.bit_length() - 1, 2)
-        raise ValueError(
-            f"stylegan2 doubles from 4x4 and cannot make {img_resolution}x{img_resolution} images: "
-            f"set data.img_resolution to a power of two, for example {below} or {2 * below}"
-        )
-    return [1 << r for r in range(2, img_resolution.bit_length())]
 
 
 def feature_maps(resolutions: list[int], channel_base: int, channel_max: int) -> dict[int, int]:
@@ -227,7 +217,7 @@ class SynthesisBlock(nn.Module):
         return y + skip
 
 
-class Generator(ganzoo.StyleGenerator):
+class Generator(MixingGenerator):
     """Latents [N, z_dim] and labels [N, c_dim] to images [N, img_channels, R, R], R = img_resolution at all times.
 
     In training mode noise is drawn anew, styles of two latents are mixed, and w_avg follows the mean of w; in eval mode
@@ -259,7 +249,7 @@ class Generator(ganzoo.StyleGenerator):
         conv_clamp: ConvClamp = None,
         w_avg_beta: Annotated[float, Field(ge=0, lt=1, description="weight of the past in the mean of w")] = 0.998,
     ) -> None:
-        resolutions = resolutions_up_to(img_resolution)
+        resolutions = resolutions_up_to(img_resolution, "stylegan2 doubles")
         super().__init__(
             z_dim=z_dim,
             w_dim=w_dim,
@@ -309,23 +299,6 @@ class Generator(ganzoo.StyleGenerator):
                 img = rgb if img is None else rgb.add_(upsample2d(img, self.kernel))
         assert img is not None  # the last resolution has an RGB layer
         return img
-
-    def forward(self, z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        w = self.mapping(z, c)
-        if not self.training:
-            return self.synthesis(self.broadcast(w), growth=growth, noise="const")
-        self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
-        return self.synthesis(self._mix(self.broadcast(w), z, c), growth=growth)
-
-    def _mix(self, ws: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
-        """Mixing regularisation (Karras et al. 2019, section 3.1): from a random layer on, other latents' styles.
-
-        One draw for the whole batch, as in the official code, and on the CPU: nobody waits for a GPU.
-        """
-        if self.mixing_prob == 0 or torch.rand([]).item() >= self.mixing_prob:
-            return ws
-        cutoff = int(torch.randint(1, self.num_ws, []))
-        return torch.cat([ws[:, :cutoff], self.broadcast(self.mapping(torch.randn_like(z), c))[:, cutoff:]], dim=1)
 
 
 def minibatch_stddev(x: Tensor, group_size: int, num_channels: int) -> Tensor:
@@ -447,7 +420,7 @@ class Discriminator(ganzoo.Discriminator):
         mbstd_num_channels: Annotated[int, Field(ge=1, description="feature maps that minibatch stddev adds")] = 1,
         conv_clamp: ConvClamp = None,
     ) -> None:
-        resolutions = resolutions_up_to(img_resolution)
+        resolutions = resolutions_up_to(img_resolution, "stylegan2 doubles")
         width = feature_maps(resolutions, channel_base, channel_max)
         if width[4] % mbstd_num_channels != 0:
             raise ValueError(
