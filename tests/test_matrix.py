@@ -272,23 +272,25 @@ def test_every_component_has_an_entry(zoo: LoadedPlugins) -> None:
     assert registered == SMALL.keys(), "give a new component small arguments in SMALL, and take out what is gone"
 
 
-def everything(zoo: LoadedPlugins, built: Weights, outdir: Path, *, whole: bool) -> None:
+def test_every_two(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
+    outdir = tmp_path / "runs"
     kinds = choices(zoo, *PLAYERS_AND_TERMS, "augmentation")
-    accepted = walk(kinds, zoo, built, outdir, whole=whole)
+    accepted = walk(kinds, zoo, built, outdir)
     idle = [(kind, name) for kind, names in kinds.items() for name in names if all(a[kind] != name for a in accepted)]
     assert not idle, f"refused whatever they are combined with: {idle}"
-    walk(choices(zoo, *PLAYERS_AND_TERMS), zoo, built, outdir, whole=whole, labels=True, precision="bf16")
-    walk(choices(zoo, *PLAYERS_AND_TERMS, growth="fade"), zoo, built, outdir, whole=whole, precision="bf16")
-
-
-def test_every_two(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
-    everything(zoo, built, tmp_path / "runs", whole=False)
+    walk(choices(zoo, *PLAYERS_AND_TERMS), zoo, built, outdir, labels=True, precision="bf16")
+    walk(choices(zoo, *PLAYERS_AND_TERMS, growth="fade"), zoo, built, outdir, precision="bf16")
 
 
 @pytest.mark.slow
-def test_everything_with_everything(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
-    """About ten thousand combinations: half an hour."""
-    everything(zoo, built, tmp_path / "runs", whole=True)
+@pytest.mark.parametrize("generator", sorted(name for kind, name in SMALL if kind == "generator"))
+def test_everything_with_everything(generator: str, zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
+    """More than a thousand combinations for each generator: minutes each, an hour in all."""
+    outdir, only = tmp_path / "runs", {"generator": [generator]}
+    walk(choices(zoo, *PLAYERS_AND_TERMS, "augmentation") | only, zoo, built, outdir, whole=True)
+    walk(choices(zoo, *PLAYERS_AND_TERMS) | only, zoo, built, outdir, whole=True, labels=True, precision="bf16")
+    growing = choices(zoo, *PLAYERS_AND_TERMS, growth="fade") | only
+    walk(growing, zoo, built, outdir, whole=True, precision="bf16")
 
 
 @pytest.mark.parametrize(
