@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Augmentation,
         Batch,
         Dataset,
+        Degradation,
         Discriminator,
         Extractor,
         Generator,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Phase,
         Regularizer,
         StyleGenerator,
+        Translator,
     )
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ _LAZY = {
     "Augmentation": "ganzoo.interfaces",
     "Batch": "ganzoo.interfaces",
     "Dataset": "ganzoo.interfaces",
+    "Degradation": "ganzoo.interfaces",
     "Discriminator": "ganzoo.interfaces",
     "Extractor": "ganzoo.interfaces",
     "Generator": "ganzoo.interfaces",
@@ -48,6 +51,7 @@ _LAZY = {
     "Phase": "ganzoo.interfaces",
     "Regularizer": "ganzoo.interfaces",
     "StyleGenerator": "ganzoo.interfaces",
+    "Translator": "ganzoo.interfaces",
     "load_generator": "ganzoo.api",
     "train": "ganzoo.api",
 }
@@ -69,6 +73,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "Dataset",
+    "Degradation",
     "Discriminator",
     "Extractor",
     "GanzooError",
@@ -84,6 +89,7 @@ __all__ = [
     "RegistryError",
     "Regularizer",
     "StyleGenerator",
+    "Translator",
     "hookimpl",
     "load_generator",
     "train",

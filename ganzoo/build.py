@@ -11,6 +11,7 @@ from ganzoo.errors import GanzooError, RecipeError
 from ganzoo.interfaces import (
     Augmentation,
     Dataset,
+    Degradation,
     Discriminator,
     Extractor,
     Generator,
@@ -19,6 +20,7 @@ from ganzoo.interfaces import (
     Metric,
     Phase,
     Regularizer,
+    Translator,
 )
 from ganzoo.recipe import Component, Recipe
 from ganzoo.recipe.signature import args_model
@@ -26,22 +28,54 @@ from ganzoo.registry import Registry, constructor_parameters
 
 
 def build_networks(
-    recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    registry: Registry,
+    *,
+    img_channels: int,
+    c_dim: int,
+    in_channels: int = 0,
+    device: torch.device | str = "cpu",
 ) -> tuple[Generator, Discriminator]:
     """G and D on ``device``; 'meta' gives shapes without memory. Random numbers come from torch's generator, G first.
 
-    Raises RecipeError, naming component and owner, if a constructor refuses its arguments.
+    in_channels: of the images to translate, 0 = none. Raises RecipeError, naming component and owner, if a constructor
+    refuses its arguments, or if only one of generator and ``data.inputs`` is about translation.
     """
-    G = build_generator(recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
-    D = _build_player("discriminator", recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
+    _check_translates(recipe, registry)
+    sizes = {"img_channels": img_channels, "c_dim": c_dim, "in_channels": in_channels}
+    G = build_generator(recipe, registry, **sizes, device=device)
+    D = _build_player("discriminator", recipe, registry, **sizes, device=device)
     return G, D
 
 
 def build_generator(
-    recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    registry: Registry,
+    *,
+    img_channels: int,
+    c_dim: int,
+    in_channels: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Generator:
     """G alone, as ``build_networks`` makes it."""
-    return _build_player("generator", recipe, registry, img_channels=img_channels, c_dim=c_dim, device=device)
+    sizes = {"img_channels": img_channels, "c_dim": c_dim, "in_channels": in_channels}
+    return _build_player("generator", recipe, registry, **sizes, device=device)
+
+
+def build_degradation(recipe: Recipe, registry: Registry, *, img_channels: int) -> tuple[Degradation | None, int]:
+    """What makes the images to translate of the real ones, and their channels; (None, 0) if the recipe has none.
+
+    Raises RecipeError as ``build_networks`` does, and with the reason if it cannot take images with ``img_channels``.
+    """
+    if recipe.data.inputs is None or recipe.data.inputs.degrade is None:
+        return None, 0
+    component = recipe.data.inputs.degrade
+    degradation: Degradation = _build("degradation", component, registry)
+    try:
+        return degradation, degradation.out_channels(img_channels)
+    except ValueError as error:
+        owner = registry.get("degradation", component.name).owner
+        raise RecipeError(f"degradation {component.name!r} of {owner}: {error}") from error
 
 
 def build_objective(
@@ -51,8 +85,11 @@ def build_objective(
 
     Raises RecipeError as ``build_networks`` does, and with the reason if one of them makes no sense with G and D.
     """
-    loss: Loss = _build("loss", recipe.loss, registry)
-    regularizers: list[Regularizer] = [_build("regularizer", one, registry) for one in recipe.regularizers]
+    paired = recipe.data.inputs is not None and recipe.data.inputs.paired
+    loss: Loss = _build("loss", recipe.loss, registry, paired=paired)
+    regularizers: list[Regularizer] = [
+        _build("regularizer", one, registry, paired=paired) for one in recipe.regularizers
+    ]
     augmentation: Augmentation | None = None
     parts: list[tuple[str, Component, Any]] = [("loss", recipe.loss, loss)]
     parts += [("regularizer", *pair) for pair in zip(recipe.regularizers, regularizers, strict=True)]
@@ -61,6 +98,7 @@ def build_objective(
         parts.append(("augmentation", recipe.augmentation, augmentation))
     for kind, component, part in parts:
         try:
+            _check_source(kind, part, D)
             part.check(G, D)
         except ValueError as error:
             owner = registry.get(kind, component.name).owner
@@ -87,6 +125,8 @@ def check_phases(
         for kind, player in (("generator", G), ("discriminator", D)):
             try:
                 player.check_resolution(phase.resolution)
+                if isinstance(player, Translator) and phase.resolution % player.size_multiple:
+                    raise ValueError(f"it translates images whose size is a multiple of {player.size_multiple} px")
                 if isinstance(player, Discriminator):
                     player.check_batch_size(phase.batch_size // world_size)
             except ValueError as error:
@@ -113,12 +153,36 @@ def build_metric(component: Component, registry: Registry, *, num: int, device: 
     return _build("metric", component, registry, num=num, device=device, allow_download=allow_download)
 
 
-def _build_player(
-    kind: str, recipe: Recipe, registry: Registry, *, img_channels: int, c_dim: int, device: torch.device | str
-) -> Any:
-    sizes = {"img_resolution": recipe.data.img_resolution, "img_channels": img_channels, "c_dim": c_dim}
+def _build_player(kind: str, recipe: Recipe, registry: Registry, *, device: torch.device | str, **sizes: int) -> Any:
     with torch.device(device):
-        return _build(kind, getattr(recipe, kind), registry, **sizes)
+        return _build(kind, getattr(recipe, kind), registry, img_resolution=recipe.data.img_resolution, **sizes)
+
+
+def _check_translates(recipe: Recipe, registry: Registry) -> None:
+    """Raise RecipeError unless there are images to translate if, and only if, the generator translates."""
+    chosen = registry.get("generator", recipe.generator.name)
+    translators = [e.name for e in registry.entries() if e.kind == "generator" and issubclass(e.cls, Translator)]
+    if recipe.data.inputs is None and chosen.name in translators:
+        raise RecipeError(
+            f"generator {chosen.name!r} of {chosen.owner} translates images, and the recipe does not say which: add "
+            "data.inputs, as {kind: unpaired, a: trainA, b: trainB}, or choose a generator that starts from latents"
+        )
+    if recipe.data.inputs is not None and chosen.name not in translators:
+        raise RecipeError(
+            f"data.inputs: generator {chosen.name!r} of {chosen.owner} starts from latents and would never see them; "
+            f"leave data.inputs out, or choose one that translates; installed: {', '.join(translators) or 'none'}"
+        )
+
+
+def _check_source(kind: str, part: Any, D: Discriminator) -> None:
+    """Raise ValueError if D judges pairs of images, and ``part`` would show it one alone."""
+    if D.sees_source and kind == "augmentation":
+        raise ValueError("it would move the image and not the source that D compares it with")
+    if D.sees_source and not part.passes_source:
+        raise ValueError(
+            "this D judges an image together with its source, which the "
+            f"{kind} does not show it; set up D to judge images alone, or choose a {kind} that passes the source"
+        )
 
 
 def _build(kind: str, component: Component, registry: Registry, **injected: Any) -> Any:

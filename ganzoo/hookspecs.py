@@ -56,6 +56,11 @@ def ganzoo_register_augmentations(register: Register) -> None:
 
 
 @hookspec
+def ganzoo_register_degradations(register: Register) -> None:
+    """Register Degradation classes: ``register("grey", Grey)``."""
+
+
+@hookspec
 def ganzoo_register_growth_schedules(register: Register) -> None:
     """Register GrowthSchedule classes: ``register("fade", FadeSchedule)``."""
 

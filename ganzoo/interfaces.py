@@ -2,8 +2,10 @@
 
 Constructors are keyword-only, annotated, and take no ``**kwargs``: the signature is the recipe's schema. The names
 ``img_resolution``, ``img_channels``, ``c_dim`` and ``world_size`` are never written in a recipe's ``args``: core passes
-them, taken from the data and the process group, to every constructor that declares them. A constructor refuses a
-combination that the annotations cannot express with a ``ValueError`` that says what would work.
+them, taken from the data and the process group, to every constructor that declares them. So it does with
+``in_channels`` (channels of the images to translate, 0 without) for players, and with ``paired`` (whether each of those
+belongs to the real image beside it) for losses and regularizers. A constructor refuses a combination that the
+annotations cannot express with a ``ValueError`` that says what would work.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ class GrowthState:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one resolution and one batch size, for tables: ``fading`` while alpha < 1."""
+    """A stretch of training with one resolution and one batch size, for tables: ``fading`` while alpha < 1.
+
+    g_lr, d_lr: where it starts; decaying: they fall from there.
+    """
 
     start_nimg: int
     end_nimg: int
@@ -47,6 +52,7 @@ class Phase:
     batch_size: int
     g_lr: float
     d_lr: float
+    decaying: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,10 @@ class Batch:
     """What a loss sees of one step; all tensors are on the training device.
 
     real [N, C, R, R] in [-1, 1], R = growth.resolution, already passed through ``GrowthSchedule.process_reals``.
-    c [N, c_dim]: labels of the real images, or None. z [N, z_dim]: latents, standard normal.
-    gen_c [N, c_dim]: labels to generate with, drawn from the label distribution of the data, or None.
+    c [N, c_dim]: labels of the real images, or None. z [N, z_dim]: latents, standard normal; for a Translator the
+    images to translate, [N, in_channels, R, R] in [-1, 1]. Where data are paired, z[i] belongs to real[i].
+    gen_c [N, c_dim]: labels to generate with, drawn from the label distribution of the data (paired: those of the real
+    images), or None.
     """
 
     real: Tensor
@@ -88,6 +96,43 @@ class Generator(nn.Module, ABC):
 
         Core asks for every phase of the growth schedule before training starts.
         """
+
+
+class Translator(Generator):
+    """A generator whose latent is an image: pix2pix, CycleGAN and their kin. z_dim is 0.
+
+    Recipes that train one have a section ``data.inputs``, and ``Batch.z`` holds images of it, so that every loss that
+    calls ``G(batch.z, batch.gen_c, growth=...)`` works. Images of domain a become images of b, the data's real ones.
+
+    in_channels: of the images to translate. directions: what ``translate`` can do, "a2b" first. size_multiple:
+    ``forward`` accepts heights and widths that are multiples of it; a network that is fully convolutional can translate
+    images of other sizes than it was trained on.
+    """
+
+    directions: ClassVar[Sequence[str]] = ("a2b",)
+    size_multiple: int = 1
+
+    def __init__(self, *, in_channels: int, c_dim: int, img_resolution: int, img_channels: int) -> None:
+        super().__init__(z_dim=0, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+        self.in_channels = in_channels
+
+    @abstractmethod
+    def forward(self, source: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """source [N, in_channels, R, R] in [-1, 1], c [N, c_dim] or None -> images [N, img_channels, R, R].
+
+        R = growth.resolution. Nominally in [-1, 1], as for any generator.
+        """
+
+    def translate(
+        self, source: Tensor, c: Tensor | None = None, *, direction: str = "a2b", growth: GrowthState
+    ) -> Tensor:
+        """``forward``; a network that translates both ways overrides this and ``directions``.
+
+        b2a: source [N, img_channels, R, R] -> [N, in_channels, R, R]. Raises ValueError for other directions.
+        """
+        if direction != "a2b":
+            raise ValueError(f"no direction {direction!r}; there is: {', '.join(self.directions)}")
+        return self(source, c, growth=growth)
 
 
 class StyleGenerator(Generator):
@@ -141,9 +186,14 @@ class StyleGenerator(Generator):
 
 
 class Discriminator(nn.Module, ABC):
-    """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none."""
+    """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none.
+
+    sees_source: whether it judges an image together with the one that it was translated from (pix2pix): it is then
+    called with ``source=batch.z``, [N, in_channels, R, R], and only by losses and regularizers that pass it.
+    """
 
     aux_dim: int = 0
+    sees_source: bool = False
 
     def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int) -> None:
         super().__init__()
@@ -170,7 +220,11 @@ class Loss(ABC):
 
     Each term is [N] (or [N, 1]) or a scalar; the loop takes the mean of each, adds them up, differentiates, and logs
     each by name. ``G`` and ``D`` are the modules; pass ``growth=batch.growth`` to both.
+
+    passes_source: whether it calls a D that ``sees_source`` with ``source=batch.z``; core refuses such a D without.
     """
+
+    passes_source: bool = False
 
     @abstractmethod
     def d_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
@@ -193,11 +247,13 @@ class Regularizer(ABC):
     player: 'D' or 'G', whose parameters the term moves. every: 1 adds it to the player's loss; k > 1 gives it an
     optimiser step of its own after every k-th step of the player, k times as strong, and core makes up for the
     additional steps in Adam's learning rate and betas (Karras et al. 2020, section 3.1 and appendix B). An nn.Module
-    may keep running statistics in buffers, which are saved.
+    may keep running statistics in buffers, which are saved. passes_source: as for a ``Loss``; True as well if D is
+    never called.
     """
 
     player: Literal["D", "G"]
     every: int = 1
+    passes_source: bool = False
 
     @abstractmethod
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
@@ -224,6 +280,24 @@ class Augmentation(nn.Module, ABC):
 
     def check(self, G: Generator, D: Discriminator) -> None:
         """As ``Loss.check``."""
+
+
+class Degradation(nn.Module, ABC):
+    """What a translator learns to undo: real images -> the images to translate (``data.inputs``, kind ``degrade``).
+
+    Neither learns nor remembers: no parameters, and buffers are constants.
+    """
+
+    @abstractmethod
+    def forward(self, img: Tensor) -> Tensor:
+        """img [N, C, R, R] in [-1, 1] -> [N, C', R, R] in [-1, 1]; C' = ``out_channels(C)``.
+
+        R may be any power of two. Random numbers come from torch, so that resuming is exact. No gradient is taken.
+        """
+
+    def out_channels(self, img_channels: int) -> int:
+        """Channels of what ``forward`` makes of images with ``img_channels``; ValueError if it cannot take those."""
+        return img_channels
 
 
 class GrowthSchedule(ABC):
@@ -356,6 +430,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Dataset",
+    "Degradation",
     "Discriminator",
     "Extractor",
     "Generator",
@@ -367,4 +442,5 @@ __all__ = [
     "Phase",
     "Regularizer",
     "StyleGenerator",
+    "Translator",
 ]

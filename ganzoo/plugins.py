@@ -35,6 +35,7 @@ REGISTRATION_HOOKS = {
     "ganzoo_register_losses": ("loss", "Loss"),
     "ganzoo_register_regularizers": ("regularizer", "Regularizer"),
     "ganzoo_register_augmentations": ("augmentation", "Augmentation"),
+    "ganzoo_register_degradations": ("degradation", "Degradation"),
     "ganzoo_register_growth_schedules": ("growth", "GrowthSchedule"),
     "ganzoo_register_datasets": ("dataset", "Dataset"),
     "ganzoo_register_extractors": ("extractor", "Extractor"),

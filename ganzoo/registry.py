@@ -15,6 +15,7 @@ KINDS = (
     "loss",
     "regularizer",
     "augmentation",
+    "degradation",
     "growth",
     "dataset",
     "extractor",

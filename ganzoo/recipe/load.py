@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMPONENTS: dict[Path, str] = {
     ("data", "source"): "dataset",
+    ("data", "inputs", "degrade"): "degradation",
     ("generator",): "generator",
     ("discriminator",): "discriminator",
     ("loss",): "loss",
@@ -100,6 +101,8 @@ def _merged(old: Any, new: Any, path: Path, places: dict[Path, str]) -> Any:
         return new
     if "name" in new and "name" in old and new["name"] != old["name"] and path:
         return new  # another component: the arguments of the old one mean nothing to it
+    if path == ("data", "inputs") and "kind" in new and new["kind"] != old.get("kind"):
+        return new  # and so it is with another kind
     result = dict(old)
     if path == ("data",):  # one origin replaces the other
         for one, other in (("path", "source"), ("source", "path")):

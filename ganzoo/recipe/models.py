@@ -29,6 +29,63 @@ def _named(value: Any) -> Any:
 Components = Annotated[list[Component], BeforeValidator(_named)]
 
 
+class InputsConfig(Section):
+    """The images that a translator is given, domain a; the real images, domain b, are what it is to make of them."""
+
+    kind: Literal["unpaired", "same-name", "side-by-side", "degrade"] = Field(
+        description="two folders of their own; two folders, pairs by file name; the two halves of every image; "
+        "or made from the real images"
+    )
+    a: str | None = Field(None, description="folder within data.path (unpaired, same-name); null = trainA")
+    b: str | None = Field(None, description="that of the real images; null = trainB")
+    left: Literal["a", "b"] | None = Field(None, description="the left half (side-by-side); null = a")
+    degrade: Component | None = Field(None, description="a registered degradation (degrade)")
+    img_channels: Literal[1, 3, 4] | None = Field(None, description="grey, RGB or RGBA; null = as the images are")
+
+    @property
+    def paired(self) -> bool:
+        """Whether an input belongs to the real image beside it."""
+        return self.kind != "unpaired"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_out_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        defaults: dict[str, str] = {}
+        if values.get("kind") in ("unpaired", "same-name"):
+            defaults = {"a": "trainA", "b": "trainB"}
+        elif values.get("kind") == "side-by-side":
+            defaults = {"left": "a"}
+        return {**values, **{key: value for key, value in defaults.items() if values.get(key) is None}}
+
+    @field_validator("a", "b")
+    @classmethod
+    def _is_below(cls, value: str | None) -> str | None:
+        if value is not None:
+            value = value.replace("\\", "/").strip("/")
+            if not value or set(value.split("/")) & {"", ".", ".."} or ":" in value:
+                raise ValueError("must be a folder within data.path, such as trainA")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_of_its_kind(self) -> InputsConfig:
+        own = {
+            "unpaired": {"a", "b", "img_channels"},
+            "same-name": {"a", "b", "img_channels"},
+            "side-by-side": {"left", "img_channels"},
+            "degrade": {"degrade"},
+        }[self.kind]
+        for key in ("a", "b", "left", "degrade", "img_channels"):
+            if key not in own and getattr(self, key) is not None:
+                raise ValueError(f"`{key}` means nothing for the kind {self.kind}, which has: {', '.join(sorted(own))}")
+        if self.kind == "degrade" and self.degrade is None:
+            raise ValueError("`degrade` is missing: a degradation that `ganzoo plugins` lists")
+        if self.a is not None and self.a == self.b:
+            raise ValueError(f"`a` and `b` are both {self.a!r}; give two folders")
+        return self
+
+
 class DataConfig(Section):
     """Which images, and how they are made to fit."""
 
@@ -44,6 +101,7 @@ class DataConfig(Section):
     cache: str = Field("auto", description="auto, off, or a folder to keep packed images in")
     max_images: int | None = Field(None, ge=1, description="use only so many")
     skip_bad: int = Field(0, ge=0, description="go on with up to so many unreadable images left out")
+    inputs: InputsConfig | None = Field(None, description="the images that a translator is given; null = latents")
 
     @field_validator("path")
     @classmethod
@@ -75,6 +133,12 @@ class DataConfig(Section):
     def _one_origin(self) -> DataConfig:
         if (self.path is None) == (self.source is None):
             raise ValueError("give either `path` (or --data PATH) or `source`" + (", not both" if self.path else ""))
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_stay_together(self) -> DataConfig:
+        if self.skip_bad and self.inputs is not None and self.inputs.kind in ("same-name", "side-by-side"):
+            raise ValueError("`skip_bad` would part pairs of images; remove the bad files instead")
         return self
 
 

@@ -31,6 +31,7 @@ prints what a run would record, and `ganzoo recipe schema` prints a JSON schema 
 _SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("", models.Recipe),
     ("data", models.DataConfig),
+    ("data.inputs", models.InputsConfig),
     ("optimizer", models.OptimizerConfig),
     ("optimizer.args (adam)", models.AdamArgs),
     ("train", models.TrainConfig),

@@ -9,6 +9,8 @@ from ganzoo.recipe.models import Recipe
 from ganzoo.recipe.signature import args_model
 from ganzoo.registry import Entry, Registry
 
+_HOLDERS = {("data", "source"): "DataConfig", ("data", "inputs", "degrade"): "InputsConfig"}  # else the recipe itself
+
 
 def recipe_schema(registry: Registry) -> dict[str, Any]:
     """JSON schema (draft 2020-12) of core's keys and of every component in ``registry``."""
@@ -16,8 +18,8 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
     definitions = schema["$defs"]
     for path, kind in COMPONENTS.items():
         choices = _choices(kind, registry, definitions)
-        holder = definitions["DataConfig"] if path[0] == "data" else schema
-        optional = [{"type": "null"}] if path[-1] in ("source", "augmentation") else []
+        holder = definitions[_HOLDERS[path]] if path in _HOLDERS else schema
+        optional = [{"type": "null"}] if path[-1] in ("source", "degrade", "augmentation") else []
         holder["properties"][path[-1]] = {"anyOf": [*choices, *optional]}
     for path, kind in LISTS.items():
         holder = definitions["EvalConfig"] if path[0] == "eval" else schema
@@ -30,7 +32,7 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
     }
     schema["required"] = []  # what a recipe leaves out, one that it extends may bring
     for section in definitions.values():
-        if section.get("title") in ("DataConfig", "TrainConfig", "EvalConfig"):
+        if section.get("title") in ("DataConfig", "InputsConfig", "TrainConfig", "EvalConfig"):
             section.pop("required", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe", **_untitled(schema)}
 

@@ -19,6 +19,8 @@ INJECTED = {
     "img_channels": "it comes from the data (data.img_channels)",
     "c_dim": "it comes from the labels of the data (data.labels)",
     "world_size": "it is the number of processes",
+    "in_channels": "it comes from the images to translate (data.inputs)",
+    "paired": "it comes from the kind of data.inputs",
     "num": "it is the number of images to measure",
     "weights": "it is the path of a file, where one is given",
     "device": "it is where to compute",

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
-from ganzoo.testing.extras import check_augmentation, check_regularizer
+from ganzoo.testing.extras import check_augmentation, check_degradation, check_regularizer
 from ganzoo.testing.losses import check_loss
-from ganzoo.testing.networks import check_discriminator, check_generator
+from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
 from ganzoo.testing.plugins import check_component, registered
 from ganzoo.testing.schedules import check_growth_schedule
 
@@ -29,6 +29,7 @@ __all__ = [
     "check_augmentation",
     "check_component",
     "check_dataset",
+    "check_degradation",
     "check_discriminator",
     "check_extractor",
     "check_generator",
@@ -36,5 +37,6 @@ __all__ = [
     "check_loss",
     "check_metric",
     "check_regularizer",
+    "check_translator",
     "registered",
 ]

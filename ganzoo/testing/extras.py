@@ -1,4 +1,4 @@
-"""The checks of regularizers and of augmentations."""
+"""The checks of regularizers, augmentations and degradations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganzoo.interfaces import Augmentation, Batch, Discriminator, Generator, Regularizer
-from ganzoo.testing.contract import BATCH_SIZE, Contract, growth_state, random_images, random_labels, with_fixed_seed
-from ganzoo.testing.losses import SmallDiscriminator, SmallGenerator, check_terms_step
+from ganzoo.interfaces import Augmentation, Degradation, Discriminator, Generator, Regularizer, Translator
+from ganzoo.testing.contract import BATCH_SIZE, Contract, random_images, with_fixed_seed
+from ganzoo.testing.losses import SmallDiscriminator, SmallGenerator, check_terms_step, random_batch
 
 
 @with_fixed_seed
@@ -27,7 +27,7 @@ def check_regularizer(
     Raises AssertionError.
     """
     contract = Contract(cls, Regularizer)
-    regularizer = contract.construct(args)
+    regularizer = contract.construct(args, paired=players is not None and isinstance(players[0], Translator))
     contract.require(getattr(regularizer, "player", None) in ("D", "G"), "player is neither 'D' nor 'G'")
     every = regularizer.every
     contract.require(isinstance(every, int) and every >= 1, f"every is {every!r}; wanted is a whole number from 1 on")
@@ -35,13 +35,7 @@ def check_regularizer(
     G, D = copy.deepcopy(players) if players else (SmallGenerator(**sizes), SmallDiscriminator(**sizes))
     with contract.attempt("check, with these players"):
         regularizer.check(G, D)
-    batch = Batch(
-        real=random_images(BATCH_SIZE, G.img_channels, G.img_resolution),
-        c=random_labels(BATCH_SIZE, G.c_dim),
-        z=torch.randn(BATCH_SIZE, G.z_dim),
-        gen_c=random_labels(BATCH_SIZE, G.c_dim),
-        growth=growth_state(G.img_resolution),
-    )
+    batch = random_batch(G)
     trained, other = (D, G) if regularizer.player == "D" else (G, D)
     other.requires_grad_(False)
     if isinstance(regularizer, nn.Module):
@@ -71,6 +65,47 @@ def check_augmentation(
     with contract.attempt("under bf16 autocast"), torch.autocast("cpu", dtype=torch.bfloat16):
         out = augmentation(img)
     contract.require(bool(out.isfinite().all()), "under bf16 autocast images are not finite")
+
+
+@with_fixed_seed
+def check_degradation(
+    cls: type[Degradation],
+    args: Mapping[str, Any] | None = None,
+    *,
+    channels: Sequence[int] = (1, 3, 4),
+    resolutions: Sequence[int] = (8, 32),
+) -> None:
+    """Check a Degradation class on images of these ``channels`` and ``resolutions``. Raises AssertionError."""
+    contract = Contract(cls, Degradation)
+    degradation = contract.construct(args)
+    idle = [name for name, _ in degradation.named_parameters()]
+    contract.require(not idle, f"has parameters ({', '.join(idle)}), which nobody trains: use buffers")
+    constants = {name: buffer.clone() for name, buffer in degradation.named_buffers()}
+    for c in channels:
+        with contract.attempt(f"out_channels({c})"):
+            out_channels = degradation.out_channels(c)
+        for resolution in resolutions:
+            what = f"images of {c} channels and {resolution} px"
+            img = random_images(BATCH_SIZE, c, resolution)
+            given, results = img.clone(), []
+            for _ in range(2):
+                torch.manual_seed(1)
+                with contract.attempt(what), torch.no_grad():
+                    results.append(degradation(given))
+            out, again = results
+            contract.require(torch.equal(img, given), f"{what}: changes them in place")
+            wanted = (BATCH_SIZE, out_channels, resolution, resolution)
+            contract.require(tuple(out.shape) == wanted, f"{what}: gives {list(out.shape)} where {wanted} is wanted")
+            contract.require(out.dtype == torch.float32, f"{what}: gives {out.dtype}, not torch.float32")
+            inside = bool(out.isfinite().all()) and float(out.abs().max()) <= 1 + 1e-5
+            contract.require(inside, f"{what}: leaves the range [-1, 1]")
+            contract.require(
+                torch.equal(out, again),
+                f"{what}: one seed of torch gives different images: resuming would not be exact",
+            )
+            contract.require(float(out.std()) > 0, f"{what}: gives one flat colour, from which nothing can be restored")
+    changed = [name for name, buffer in degradation.named_buffers() if not torch.equal(buffer, constants[name])]
+    contract.require(not changed, f"changes its buffers ({', '.join(changed)}), which nobody saves")
 
 
 def _check_images(contract: Contract, augmentation: Augmentation, channels: int, resolution: int) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Batch, Discriminator, Generator, GrowthState, Loss, Regularizer
+from ganzoo.interfaces import Batch, Discriminator, Generator, GrowthState, Loss, Regularizer, Translator
 from ganzoo.testing.contract import BATCH_SIZE, Contract, growth_state, random_images, random_labels, with_fixed_seed
 
 Terms = dict[str, Tensor]
@@ -53,22 +53,28 @@ def check_loss(
     """Check a Loss class. args: as a recipe would give them.
 
     players: a loss that works with special networks only brings a pair; copies of them are used, at their
-    ``img_resolution``. None: small unconditional ones, or with ``c_dim`` ones that use labels. Raises AssertionError.
+    ``img_resolution``. None: small unconditional ones, or with ``c_dim`` ones that use labels. With a Translator, the
+    batch is one of pairs (``paired`` is True). Raises AssertionError.
     """
     contract = Contract(cls, Loss)
-    loss = contract.construct(args)
+    loss = contract.construct(args, paired=players is not None and isinstance(players[0], Translator))
     sizes = {"c_dim": c_dim, "img_resolution": 8, "img_channels": 3}
     G, D = copy.deepcopy(players) if players else (SmallGenerator(**sizes), SmallDiscriminator(**sizes))
-    batch = Batch(
-        real=random_images(BATCH_SIZE, G.img_channels, G.img_resolution),
-        c=random_labels(BATCH_SIZE, G.c_dim),
-        z=torch.randn(BATCH_SIZE, G.z_dim),
-        gen_c=random_labels(BATCH_SIZE, G.c_dim),
-        growth=growth_state(G.img_resolution),
-    )
+    batch = random_batch(G)
     check_terms_step(contract, loss, "d_loss", trained=D, other=G, call=(G, D, batch))
     D.requires_grad_(False)
     check_terms_step(contract, loss, "g_loss", trained=G, other=D, call=(G, D, batch))
+
+
+def random_batch(G: Generator) -> Batch:
+    """What a loss gets with this generator."""
+    real = random_images(BATCH_SIZE, G.img_channels, G.img_resolution)
+    if isinstance(G, Translator):
+        z = random_images(BATCH_SIZE, G.in_channels, G.img_resolution)
+    else:
+        z = torch.randn(BATCH_SIZE, G.z_dim)
+    labels = random_labels(BATCH_SIZE, G.c_dim)
+    return Batch(real=real, c=labels, z=z, gen_c=labels, growth=growth_state(G.img_resolution))
 
 
 def check_terms_step(

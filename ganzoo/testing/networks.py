@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.interfaces import Discriminator, Generator, GrowthState, StyleGenerator
+from ganzoo.interfaces import Discriminator, Generator, GrowthState, StyleGenerator, Translator
 from ganzoo.testing.contract import (
     BATCH_SIZE,
     Contract,
@@ -86,6 +86,105 @@ def check_generator(
 
 
 @with_fixed_seed
+def check_translator(
+    cls: type[Translator],
+    args: Mapping[str, Any] | None = None,
+    *,
+    img_resolution: int = 16,
+    in_channels: int = 3,
+    img_channels: int = 3,
+    c_dim: int = 0,
+) -> None:
+    """Check a Translator class, in every direction that it has. args: as a recipe would give them.
+
+    Raises AssertionError.
+    """
+    contract = Contract(cls, Translator)
+    sizes = {
+        "img_resolution": img_resolution, "img_channels": img_channels, "c_dim": c_dim, "in_channels": in_channels
+    }  # fmt: skip
+    G = contract.construct(args, **sizes)
+    _check_attributes(contract, G, {"z_dim": 0, **sizes})
+    c, final = random_labels(BATCH_SIZE, c_dim), growth_state(img_resolution)
+    sources = {
+        "a2b": random_images(BATCH_SIZE, in_channels, img_resolution),
+        "b2a": random_images(BATCH_SIZE, img_channels, img_resolution),
+    }
+    directions = list(G.directions)
+    known = directions[:1] == ["a2b"] and set(directions) <= set(sources)
+    contract.require(known, f"directions are {directions}; wanted is 'a2b', then perhaps 'b2a'")
+
+    def run(network: nn.Module, growth: GrowthState) -> Tensor:
+        with contract.attempt("forward"):
+            return network(sources["a2b"], c, growth=growth)
+
+    def run_all(network: nn.Module, growth: GrowthState) -> Tensor:
+        """Every direction, so that a network of each is seen."""
+        with contract.attempt("translate"):
+            out = [network.translate(sources[way], c, direction=way, growth=growth) for way in directions]  # type: ignore[operator]
+        return torch.cat([img.flatten(1) for img in out], 1)
+
+    given = sources["a2b"].clone()
+    img = run(G, final)
+    contract.require(torch.equal(given, sources["a2b"]), "forward changes its source in place")
+    _check_output(contract, img, [(BATCH_SIZE, img_channels, img_resolution, img_resolution)], final)
+    _check_range(contract, img, final)
+    _check_gradients(contract, G, run_all, [img_resolution])
+    _check_repeatable(contract, G, run_all, final)
+    quiet = _eval(G)
+    assert isinstance(quiet, Translator)
+    with contract.attempt("forward of one image"):
+        alone = quiet(sources["a2b"][:1], take(c, slice(1)), growth=final)
+    contract.require(
+        close(alone, run(quiet, final)[:1]),
+        "in eval mode an image depends on the others of its batch, so pictures would change with the batch size",
+    )
+    contract.require(
+        not close(quiet(-sources["a2b"], c, growth=final), run(quiet, final)), "the images do not depend on the source"
+    )
+    _check_directions(contract, quiet, sources, c, final)
+    _check_sizes(contract, quiet, sources["a2b"], c, final)
+    _check_weights(contract, G, contract.construct(args, **sizes), run_all, final)
+    _check_autocast(contract, G, run_all, final)
+
+
+def _check_directions(
+    contract: Contract, G: Translator, sources: Mapping[str, Tensor], c: Tensor | None, growth: GrowthState
+) -> None:
+    channels = {"a2b": G.img_channels, "b2a": G.in_channels}
+    for way in G.directions:
+        with contract.attempt(f"translate, direction {way!r}"):
+            out = G.translate(sources[way], c, direction=way, growth=growth)
+        wanted = (BATCH_SIZE, channels[way], *sources[way].shape[2:])
+        contract.require(
+            tuple(out.shape) == wanted, f"translate {way} gives {list(out.shape)} where {wanted} is wanted"
+        )
+        if way == "a2b":
+            same = torch.equal(out, G(sources[way], c, growth=growth))
+            contract.require(same, "translate in direction 'a2b' is not forward")
+    try:
+        G.translate(sources["a2b"], c, direction="nowhere", growth=growth)
+    except ValueError:
+        return
+    contract.require(False, "translate takes a direction that does not exist; wanted is a ValueError")
+
+
+def _check_sizes(contract: Contract, G: Translator, source: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+    m = G.size_multiple
+    contract.require(isinstance(m, int) and m >= 1, f"size_multiple is {m!r}; wanted is a whole number from 1 on")
+    contract.require(
+        growth.resolution % m == 0, f"size_multiple is {m}, and images of {growth.resolution} px are no multiple of it"
+    )
+    height, width = growth.resolution + m, growth.resolution + 2 * m
+    other = random_images(1, source.shape[1], max(height, width))[..., :height, :width]
+    with contract.attempt(f"forward of an image of {width} x {height} px, which size_multiple={m} allows,"):
+        out = G(other, take(c, slice(1)), growth=growth)
+    contract.require(
+        out.shape[2:] == other.shape[2:], f"an image of {width} x {height} px comes out as {list(out.shape[2:])}"
+    )
+
+
+@with_fixed_seed
 def check_discriminator(
     cls: type[Discriminator],
     args: Mapping[str, Any] | None = None,
@@ -93,24 +192,31 @@ def check_discriminator(
     img_resolution: int = 16,
     img_channels: int = 3,
     c_dim: int = 0,
+    in_channels: int = 3,
     resolutions: Sequence[int] | None = None,
     minibatch_statistics: bool = False,
 ) -> None:
     """Check a Discriminator class. args, resolutions: as in ``check_generator``.
 
-    minibatch_statistics: True if a logit may depend on the other images of its batch. Raises AssertionError.
+    in_channels: of the images to translate, for one that declares it. minibatch_statistics: True if a logit may depend
+    on the other images of its batch. Raises AssertionError.
     """
     contract = Contract(cls, Discriminator)
     sizes = {"img_resolution": img_resolution, "img_channels": img_channels, "c_dim": c_dim}
-    D = contract.construct(args, **sizes)
+    D = contract.construct(args, **sizes, in_channels=in_channels)
     _check_attributes(contract, D, {"aux_dim": None, **sizes})
     resolutions = list(resolutions or [img_resolution])
     images = {r: random_images(BATCH_SIZE, img_channels, r) for r in resolutions}
     c = random_labels(BATCH_SIZE, c_dim)
+    sources = {r: random_images(BATCH_SIZE, in_channels, r) for r in resolutions} if D.sees_source else {}
+
+    def call(network: nn.Module, growth: GrowthState, img: Tensor, part: slice = slice(None)) -> Tensor:
+        source = {"source": sources[growth.resolution][part]} if sources else {}
+        return network(img[part], take(c, part), growth=growth, **source)
 
     def run(network: nn.Module, growth: GrowthState) -> Tensor:
         with contract.attempt(f"forward at {_name(growth)}"):
-            return network(images[growth.resolution], c, growth=growth)
+            return call(network, growth, images[growth.resolution])
 
     for growth in growth_states(resolutions):
         logits = run(D, growth)
@@ -123,14 +229,20 @@ def check_discriminator(
     _check_repeatable(contract, D, run, final)
     if not minibatch_statistics:
         with contract.attempt("forward of one image"):
-            alone = _eval(D)(images[final.resolution][:1], take(c, slice(1)), growth=final)
+            alone = call(_eval(D), final, images[final.resolution], slice(1))
         contract.require(
             close(alone, run(_eval(D), final)[:1]),
             "a logit depends on the other images of its batch; if that is meant, check with minibatch_statistics=True",
         )
-    _check_weights(contract, D, contract.construct(args, **sizes), run, final)
+    _check_weights(contract, D, contract.construct(args, **sizes, in_channels=in_channels), run, final)
     _check_autocast(contract, D, run, final)
-    _check_double_backward(contract, D, images[final.resolution], c, final)
+    _check_double_backward(contract, D, images[final.resolution], lambda D, img: call(D, final, img))
+    if sources:
+        before = run(_eval(D), final)
+        sources[final.resolution] = -sources[final.resolution]
+        contract.require(
+            not close(before, run(_eval(D), final)), "sees_source is True, and the source changes no logit"
+        )
     for older, newer in pairwise(resolutions):
         images[older] = F.avg_pool2d(images[newer], newer // older)
         contract.require(
@@ -255,13 +367,13 @@ def _check_autocast(contract: Contract, network: nn.Module, run: Run, growth: Gr
 
 
 def _check_double_backward(
-    contract: Contract, D: nn.Module, img: Tensor, c: Tensor | None, growth: GrowthState
+    contract: Contract, D: nn.Module, img: Tensor, call: Callable[[nn.Module, Tensor], Tensor]
 ) -> None:
     with contract.attempt("a gradient penalty (the gradient of a gradient)"):
         shaken = copy.deepcopy(D)
         shake_parameters(shaken)
         img = img.clone().requires_grad_()
-        logits = shaken(img, c, growth=growth)
+        logits = call(shaken, img)
         (gradient,) = torch.autograd.grad(logits.sum(), img, create_graph=True)
         used = parameters_with_gradient(shaken, gradient)
     contract.require(bool(used), "a gradient penalty trains no parameter: gradients of gradients are all zero")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ganzoo.interfaces import Translator
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
-from ganzoo.testing.extras import check_augmentation, check_regularizer
+from ganzoo.testing.extras import check_augmentation, check_degradation, check_regularizer
 from ganzoo.testing.losses import check_loss
-from ganzoo.testing.networks import check_discriminator, check_generator
+from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
 from ganzoo.testing.schedules import check_growth_schedule
 
 _CHECKS: dict[str, Callable[..., None]] = {
@@ -20,6 +21,7 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "loss": check_loss,
     "regularizer": check_regularizer,
     "augmentation": check_augmentation,
+    "degradation": check_degradation,
     "growth": check_growth_schedule,
     "dataset": check_dataset,
     "extractor": check_extractor,
@@ -37,5 +39,9 @@ def registered(plugin: object) -> list[Entry]:
 
 
 def check_component(entry: Entry, **options: Any) -> None:
-    """Run the check of the entry's kind; options are that check's keyword arguments. Raises AssertionError."""
-    _CHECKS[entry.kind](entry.cls, **options)
+    """Run the check of the entry's kind; options are that check's keyword arguments. Raises AssertionError.
+
+    A generator that is a Translator gets ``check_translator``.
+    """
+    check = check_translator if issubclass(entry.cls, Translator) else _CHECKS[entry.kind]
+    check(entry.cls, **options)

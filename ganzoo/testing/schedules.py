@@ -62,7 +62,8 @@ def _check_state(contract: Contract, nimg: int, state: GrowthState, img_resoluti
     contract.require(
         isinstance(state.batch_size, int) and state.batch_size >= 1, f"{at}batch_size {state.batch_size!r} is not >= 1"
     )
-    contract.require(state.g_lr > 0 and state.d_lr > 0, f"{at}learning rates {state.g_lr}, {state.d_lr} are not > 0")
+    rates = (state.g_lr, state.d_lr)  # 0 is where a decay ends
+    contract.require(min(rates) >= 0 and (nimg > 0 or min(rates) > 0), f"{at}learning rates {rates} are not > 0")
 
 
 def _check_pure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,8 +43,9 @@ class AugmentedDiscriminator(Discriminator):
         super().__init__(c_dim=D.c_dim, img_resolution=D.img_resolution, img_channels=D.img_channels)
         self.D, self.augmentation, self.aux_dim = D, augmentation, D.aux_dim
 
-    def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        return self.D(self.augmentation(img), c, growth=growth)
+    def forward(self, img: Tensor, c: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """kwargs: ``growth``, and whatever else this D is asked (as which of its sides is meant), passed on."""
+        return self.D(self.augmentation(img), c, **kwargs)
 
     def check_batch_size(self, n: int) -> None:
         self.D.check_batch_size(n)

@@ -65,7 +65,9 @@ def describe_phases(phases: Sequence[Phase]) -> list[str]:
         steps = math.ceil((p.end_nimg - p.start_nimg) / p.batch_size)
         kimg = f"{round(p.start_nimg / 1000, 2):>8g} - {round(p.end_nimg / 1000, 2):<8g}"
         size = f"{p.resolution:>5d} {'fade  ' if p.fading else 'stable'}"
-        lines.append(f"  {kimg} {size} {p.batch_size:>6d}   {p.g_lr:<8g}  {p.d_lr:<8g}  {steps:,}")
+        lines.append(
+            f"  {kimg} {size} {p.batch_size:>6d}   {p.g_lr:<8g}  {p.d_lr:<8g}  {steps:,}{', lr falling' * p.decaying}"
+        )
     return lines
 
 
