@@ -14,12 +14,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ganzoo.data.cache import cache_root, check_space, format_bytes
+from ganzoo.data.domains import two_domains
 from ganzoo.data.fit import Fit
 from ganzoo.data.labels import label_size
 from ganzoo.data.pack import Pack, is_pack, remove_leftovers, write_pack
 from ganzoo.data.packing import fit_images
 from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
-from ganzoo.data.subset import Subset, at_most, spread
+from ganzoo.data.subset import Selected, at_most, spread
 from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
@@ -48,15 +49,27 @@ def open_data(
     Processes that need the same pack wait for the first to make it. Raises DataError for data that are missing,
     damaged, without the labels asked for, or too large for the disk.
     """
-    dataset = _open_source(config, registry)
+    dataset, inputs = _open_source(config, registry), config.inputs
+    if inputs is None or inputs.kind == "degrade":
+        data = _open_images(config, dataset, log, progress, prepare)
+        data.paired = inputs is not None
+        return data
+    a, b = two_domains(dataset, inputs)
+    of_a = config.model_copy(update={"labels": False, "img_channels": inputs.img_channels})
+    opened = [_open_images(of, part, log, progress, prepare) for of, part in ((of_a, a), (config, b))]
+    return opened[1].with_inputs(opened[0], paired=inputs.paired)
+
+
+def _open_images(config: DataConfig, dataset: Dataset, log: Log, progress: bool, prepare: bool) -> TrainingData:
     if config.labels and dataset.labels is None:
         raise DataError(
             f"{config.path or dataset.name}: data.labels is true, but there are no labels. Put every image into a "
             "folder of its class or add a dataset.json, or set data.labels to false."
         )
-    if isinstance(dataset, PackedDataset):
-        return _open_pack(config, dataset, log)
     dataset = at_most(dataset, config.max_images)
+    whole = dataset.whole if isinstance(dataset, Selected) else dataset
+    if isinstance(whole, PackedDataset):
+        return _open_pack(config, whole, dataset, log)
     channels = config.img_channels or channels_of(dataset, log)
     fit = Fit(config.img_resolution, channels, config.fit, config.filter, config.background)
     if not prepare:
@@ -119,8 +132,8 @@ def _info(config: DataConfig, name: str, num_images: int, fit: Fit, labelled: Da
     return DataInfo(name, num_images, fit.resolution, fit.channels, c_dim, class_names, fingerprint)
 
 
-def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> TrainingData:
-    """Read a pack that the user made. Its fitting stands; a lower resolution is there already."""
+def _open_pack(config: DataConfig, dataset: PackedDataset, part: Dataset, log: Log) -> TrainingData:
+    """Read a pack that the user made, or a part of it. Its fitting stands; a lower resolution is there already."""
     made = dataset.pack.fit
     if config.img_resolution not in made.levels:
         raise DataError(
@@ -134,12 +147,12 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, log: Log) -> Training
         )
     fit = Fit(config.img_resolution, made.channels, made.mode, made.filter, made.background)
     fingerprint = dataset.fingerprint if fit == made else fit.fingerprint(dataset.fingerprint)
-    subset, chosen = at_most(dataset, config.max_images), None
-    if isinstance(subset, Subset):
-        fingerprint, chosen = fit.fingerprint(subset.fingerprint), subset.indices
+    chosen = None
+    if isinstance(part, Selected):
+        fingerprint, chosen = fit.fingerprint(part.fingerprint), part.origins
     log(f"data: {dataset.path}, packed by {made.mode} and {made.filter}")
-    info = _info(config, dataset.name, len(subset), fit, dataset, fingerprint)
-    return TrainingData(info, LevelArrays(dataset.pack.levels, chosen), subset.labels)
+    info = _info(config, dataset.name, len(part), fit, dataset, fingerprint)
+    return TrainingData(info, LevelArrays(dataset.pack.levels, chosen), part.labels)
 
 
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -76,13 +77,33 @@ class LiveImages:
 
 
 class TrainingData:
-    """Images and labels with random access, safe to read from several threads."""
+    """Images and labels with random access, safe to read from several threads.
 
-    def __init__(self, info: DataInfo, images: ImageStore, labels: np.ndarray | None) -> None:
+    inputs: images to translate into these; None where there are none, or where a degradation makes them of these.
+    paired: whether an input belongs to the image of the same index (or is made of it).
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        images: ImageStore,
+        labels: np.ndarray | None,
+        *,
+        inputs: TrainingData | None = None,
+        paired: bool = False,
+    ) -> None:
         """labels: int64 [N] or float32 [N, c_dim]; not looked at where ``info.c_dim`` is 0."""
         self.info = info
         self.images = images
         self._labels = labels
+        self.inputs, self.paired = inputs, paired
+
+    def with_inputs(self, inputs: TrainingData, *, paired: bool) -> TrainingData:
+        """The same, to be translated into from ``inputs``; the fingerprint is of both."""
+        both = f"{self.info.fingerprint} {inputs.info.fingerprint} {'paired' if paired else 'unpaired'}"
+        fingerprint = hashlib.sha256(both.encode()).hexdigest()[:32] if self.info.fingerprint else ""
+        info = replace(self.info, fingerprint=fingerprint)
+        return TrainingData(info, self.images, self._labels, inputs=inputs, paired=paired)
 
     def read(self, indices: Sequence[int] | np.ndarray, resolution: int) -> np.ndarray:
         """uint8 [n, C, resolution, resolution], RGBA premultiplied by alpha.

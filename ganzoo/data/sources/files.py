@@ -14,6 +14,7 @@ from ganzoo.data.decode import decode
 from ganzoo.data.labels import from_class_folders, from_dataset_json
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
+from ganzoo.registry import did_you_mean
 
 # What Pillow decodes and people keep pictures in.
 SUFFIXES = frozenset(
@@ -61,6 +62,34 @@ class ImageFiles(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         return decode(self.read(index), self.filename(index))
+
+    def below(self, folder: str) -> ImageFiles:
+        """The images in ``folder`` alone, named as seen from there, with the labels that they have there.
+
+        Where all images share a leading folder, as in a zip of one, it need not be written. Raises DataError, with the
+        folders that are there, if it has no images.
+        """
+        parts = [name.split("/")[:-1] for name in self.names]
+        first, last = min(parts), max(parts)  # what these two share, all share
+        depth = next(
+            (i for i, (x, y) in enumerate(zip(first, last, strict=False)) if x != y), min(len(first), len(last))
+        )
+        shared = "/".join(first[:depth])
+        for path in dict.fromkeys((folder, f"{shared}/{folder}".lstrip("/"))):
+            if any(name.startswith(f"{path}/") for name in self.names):
+                part = self._below(path)
+                part.name = self.name
+                return part
+        folders = sorted({"/".join(p[depth:]) for p in parts} - {""})
+        known = ", ".join(folders[:20]) + (", ..." if len(folders) > 20 else "")
+        raise DataError(
+            f"{self.path}: has no folder {folder!r} with images; there are: {known or 'none'}"
+            f"{did_you_mean(folder, folders)}"
+        )
+
+    @abstractmethod
+    def _below(self, folder: str) -> ImageFiles:
+        """The images in ``folder``, which has some."""
 
     @abstractmethod
     def read(self, index: int) -> bytes:

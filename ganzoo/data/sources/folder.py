@@ -34,6 +34,9 @@ class FolderDataset(ImageFiles):
         labels = root / DATASET_JSON
         super().__init__(root, names, labels.read_bytes() if labels.is_file() else None)
 
+    def _below(self, folder: str) -> FolderDataset:
+        return FolderDataset(path=str(self.path / folder))
+
     def read(self, index: int) -> bytes:
         path = self.path / self.names[index]
         try:

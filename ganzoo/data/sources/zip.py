@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -28,11 +29,22 @@ class ZipDataset(ImageFiles):
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as problem:
             raise DataError(f"{path}: cannot be read as a zip: {problem}") from problem
-        self._members = {member.filename.replace("\\", "/"): member for member in self._zip.infolist()}
-        names = sorted(name for name in self._members if is_image_name(name))
-        self.path = Path(path)
-        dataset_json = self._read(DATASET_JSON) if DATASET_JSON in self._members else None
-        super().__init__(self.path, names, dataset_json)
+        members = {member.filename.replace("\\", "/"): member for member in self._zip.infolist()}
+        self._list(Path(path), members)
+
+    def _list(self, path: Path, members: dict[str, zipfile.ZipInfo]) -> None:
+        """Take ``members``, by their names below ``path``, for what there is."""
+        self.path, self._members = path, members
+        names = sorted(name for name in members if is_image_name(name))
+        dataset_json = self._read(DATASET_JSON) if DATASET_JSON in members else None
+        super().__init__(path, names, dataset_json)
+
+    def _below(self, folder: str) -> ZipDataset:
+        part = copy.copy(self)  # of the same open file, which threads may share
+        prefix = f"{folder}/"
+        members = {n.removeprefix(prefix): member for n, member in self._members.items() if n.startswith(prefix)}
+        part._list(self.path / folder, members)
+        return part
 
     def read(self, index: int) -> bytes:
         return self._read(self.names[index])
