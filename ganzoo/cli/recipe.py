@@ -25,17 +25,15 @@ def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     from ganzoo.errors import GanzooError
     from ganzoo.plugins import load_plugins
     from ganzoo.recipe import load_recipe
+    from ganzoo.training.plan import assumed_sizes
 
     registry = load_plugins().registry
     bad = []
     for path in recipes:
         try:
             checked = load_recipe(path, registry, overrides)
-            channels, c_dim = (
-                checked.data.img_channels or 3,
-                2 if checked.data.labels else 0,
-            )  # the images may be absent
-            G, D = build.build_networks(checked, registry, img_channels=channels, c_dim=c_dim, device="meta")
+            sizes = assumed_sizes(checked, registry, c_dim=2 if checked.data.labels else 0)  # the images may be absent
+            G, D = build.build_networks(checked, registry, **sizes, device="meta")
             build.build_objective(checked, registry, G, D)
             phases = build.build_growth(checked, registry).phases(round(checked.train.total_kimg * 1000))
             build.check_phases(checked, registry, G, D, phases)

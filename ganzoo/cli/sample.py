@@ -58,6 +58,7 @@ def sample(
     numbers = generation.parse_seeds(seeds)
     shape = _parse_grid(grid) if grid is not None else None
     generator = generation.load_generator(snapshot, device=device)
+    generator.check_latents()
     z = generation.seeds_to_latents(numbers, generator.z_dim)
     c = generation.labels_for_seeds(generator, numbers, chosen)
     size = generator.growth.resolution

@@ -60,6 +60,7 @@ def walk(
     out = out or Path("walk.mp4" if can_write_mp4() else "walk.gif")
     check_video_path(out)
     generator = generation.load_generator(snapshot, device=device)
+    generator.check_latents()
     if space == "w" or (space is None and generator.is_style):
         w = generation.walk_w(generator, numbers, frames=frames, loop=loop, chosen=chosen)
         total = len(w)

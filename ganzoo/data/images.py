@@ -62,18 +62,19 @@ def image_grid(images: np.ndarray, rows: int, cols: int) -> Image.Image:
     images = np.asarray(images)[: rows * cols]
     height, width = images.shape[2:]
     cells = np.full((rows * cols, height, width, 3), 255, np.uint8)
-    cells[: len(images)] = _visible(np.moveaxis(images, 1, -1))
+    cells[: len(images)] = np.moveaxis(visible(images), 1, -1)
     grid = cells.reshape(rows, cols, height, width, 3).swapaxes(1, 2).reshape(rows * height, cols * width, 3)
     return Image.fromarray(grid)
 
 
-def _visible(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [n, H, W, C] -> [n, H, W, 3] (or [n, H, W, 1], which broadcasts)."""
-    if pixels.shape[-1] != 4:
-        return pixels
+def visible(images: np.ndarray) -> np.ndarray:
+    """uint8 [n, C, H, W], C = 1, 3 or 4 (RGBA, premultiplied) -> RGB [n, 3, H, W], transparency over a checkerboard."""
+    if images.shape[1] != 4:
+        return np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+    pixels = np.moveaxis(images, 1, -1)
     height, width = pixels.shape[1:3]
     square = max(2, height // 8)
     y, x = np.mgrid[:height, :width] // square
     board = np.where((x + y) % 2, 255, 225)[..., None]
     seen_through = board * (255 - pixels[..., 3:].astype(np.int32)) // 255
-    return np.minimum(255, pixels[..., :3] + seen_through).astype(np.uint8)
+    return np.moveaxis(np.minimum(255, pixels[..., :3] + seen_through).astype(np.uint8), -1, 1)

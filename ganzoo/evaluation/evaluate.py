@@ -27,6 +27,7 @@ from ganzoo.evaluation.images import (
     Images,
     Source,
     TrainingImages,
+    TranslatedImages,
     check_comparable,
     check_labels,
     label_vectors,
@@ -124,7 +125,7 @@ class Job:
 
 @dataclass
 class Evaluation:
-    """Sets of images, and how to measure them. source: None if ``fake`` are not generated here.
+    """Sets of images, and how to measure them. source: None if ``fake`` are not made of latents here.
 
     ``run`` does it all. Where several processes generate, each calls ``plan`` and ``compute`` with its rank; when all
     have, one calls ``measure``.
@@ -262,7 +263,8 @@ class Evaluation:
 
     def _keep_images(self, jobs: Sequence[Job]) -> None:
         """Where a metric looks at generated images, which it does more than once, keep them on disk if they fit."""
-        if self.source is not None and self._num_looked_at(jobs) and KeptImages.fits(self.fake):
+        made_here = self.source is not None or isinstance(self.fake, TranslatedImages)
+        if made_here and self._num_looked_at(jobs) and KeptImages.fits(self.fake):
             self._kept = KeptImages(self.fake)
 
     def _num_looked_at(self, jobs: Sequence[Job]) -> int:
@@ -359,6 +361,7 @@ def open_sets(
             return None, fake, None
         return None, fake, FileImages(open_dataset(data), resolution=resolution, background=background, num=num_real)
     generator = load_generator(subject, device=device, plugins=plugins)
+    generator.check_latents()
     real: Images | None = None
     labels = None
     if compares or generator.c_dim:

@@ -210,16 +210,18 @@ class GeneratedImages(Images):
             self._block = number, self._generate(number * self._block_size)
         return self._block[1][place]
 
-    @torch.no_grad()
-    def _generate(self, start: int) -> np.ndarray:
-        randoms = [
-            np.random.RandomState(self._seed + i) for i in range(start, min(start + self._block_size, self._num))
-        ]
+    def _fed(self, numbers: range) -> tuple[Tensor, Tensor | None]:
+        """What the generator gets to make the images ``numbers``: latents and labels."""
+        randoms = [np.random.RandomState(self._seed + i) for i in numbers]
         z = torch.from_numpy(np.concatenate([random.randn(1, self._source.z_dim) for random in randoms])).float()
         c = None
         if self._source.labels is not None:
             c = self._source.labels[[random.randint(len(self._source.labels)) for random in randoms]]
-        images = self._source(z, c)
+        return z, c
+
+    @torch.no_grad()
+    def _generate(self, start: int) -> np.ndarray:
+        images = self._source(*self._fed(range(start, min(start + self._block_size, self._num))))
         if not bool(images.isfinite().all()):
             bad = int((~images.flatten(1).isfinite().all(1)).nonzero()[0])
             raise DataError(
@@ -230,6 +232,36 @@ class GeneratedImages(Images):
         if self._fit is None:
             return pixels
         return np.stack([self._fit(np.moveaxis(image, 0, -1), self.name) for image in pixels])
+
+
+class TranslatedImages(GeneratedImages):
+    """What a translator makes of images that are spread evenly over those that it is trained with; no seeds."""
+
+    shuffled = False
+
+    def __init__(
+        self,
+        source: Source,
+        num: int,
+        *,
+        inputs: Callable[[np.ndarray, int], Tensor],
+        total: int,
+        data_fingerprint: str,
+        resolution: int | None = None,
+        background: str = "white",
+    ) -> None:
+        """inputs: (indices below ``total``, a seed for what is random in them) -> images to translate [n, C, R, R].
+
+        ``source.labels``: one for each of those indices, or None. num: at most so many images.
+        """
+        super().__init__(source, min(num, total), resolution=resolution, background=background)
+        self._inputs, self._indices = inputs, spread(total, num)
+        self.fingerprint = _digest(self.fingerprint, "translated from", data_fingerprint)
+
+    def _fed(self, numbers: range) -> tuple[Tensor, Tensor | None]:
+        indices = self._indices[numbers.start : numbers.stop]
+        labels = self._source.labels
+        return self._inputs(indices, numbers.start), None if labels is None else labels[indices]
 
 
 def check_comparable(fake: Images, real: Images) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ganzoo.build import build_generator
 from ganzoo.errors import CheckpointError, GanzooError, RecipeError, RegistryError
-from ganzoo.interfaces import Generator, GrowthState, Noise, StyleGenerator
+from ganzoo.interfaces import Generator, GrowthState, Noise, StyleGenerator, Translator
 from ganzoo.plugins import LoadedPlugins, load_plugins
 from ganzoo.recipe import Recipe, strict_yaml
 from ganzoo.training.checkpoint import CHECKPOINT_FORMAT, SNAPSHOT_FORMAT
@@ -50,6 +50,51 @@ class LoadedGenerator:
         R = growth.resolution. Differentiable with respect to z and c. A style generator uses its stored noise.
         """
         return self.G(z.to(self.device), None if c is None else c.to(self.device), growth=self.growth)
+
+    @property
+    def is_translator(self) -> bool:
+        """Whether it makes images of images: only then can ``translate`` be used."""
+        return isinstance(self.G, Translator)
+
+    def check_latents(self) -> None:
+        """Raise GanzooError, saying what would work, if it makes images of images and not of latents."""
+        if self.is_translator:
+            raise GanzooError(
+                f"{self.path}: {self.recipe.generator.name!r} makes images of images, and has no latents to choose. "
+                f"Use `ganzoo translate {self.path} --input IMAGES --outdir DIR`; to measure, `ganzoo eval DIR`"
+            )
+
+    def translate(self, images: Tensor, direction: str = "a2b", c: Tensor | None = None) -> Tensor:
+        """images [N, C, H, W] in [-1, 1] -> their translations, nominally in [-1, 1], on ``device``. Differentiable.
+
+        direction: "a2b", or another that the network has. H, W: the size it was trained with (``growth.resolution``),
+        or any other of which they are multiples of ``G.size_multiple``. c [N, c_dim]: labels, for one that takes them.
+        Raises GanzooError for a generator that cannot translate, and for a direction, channels or a size it cannot do.
+        """
+        G = self.G
+        if not isinstance(G, Translator):
+            raise GanzooError(
+                f"{self.path}: {self.recipe.generator.name!r} makes images of latents and cannot translate. Use "
+                "`ganzoo sample`, or a snapshot of a translator such as CycleGAN or pix2pix"
+            )
+        if direction not in G.directions:
+            raise GanzooError(
+                f"direction {direction!r}: {self.path} translates {' and '.join(map(repr, G.directions))} only"
+            )
+        wanted = G.img_channels if direction == "b2a" else G.in_channels
+        if images.ndim != 4 or images.shape[1] != wanted:
+            raise GanzooError(
+                f"images of shape {list(images.shape)}: {self.path} translates [N, {wanted}, height, width] in the "
+                f"direction {direction!r}"
+            )
+        height, width = images.shape[2:]
+        if height % G.size_multiple or width % G.size_multiple:
+            raise GanzooError(
+                f"images of {width} x {height} px: {self.path} translates sizes that are multiples of "
+                f"{G.size_multiple} px; resize, or pad and crop again"
+            )
+        labels = None if c is None else c.to(self.device)
+        return G.translate(images.to(self.device), labels, direction=direction, growth=self.growth)
 
     @property
     def is_style(self) -> bool:
@@ -132,7 +177,9 @@ def load_generator(
     recipe = _read_recipe(path, facts)
     registry = (plugins or load_plugins()).registry
     try:
-        G = build_generator(recipe, registry, img_channels=facts.img_channels, c_dim=facts.c_dim)
+        G = build_generator(
+            recipe, registry, img_channels=facts.img_channels, c_dim=facts.c_dim, in_channels=facts.in_channels
+        )
     except (RegistryError, RecipeError) as error:
         raise CheckpointError(f"{path}: {error}. {_made_with(facts.made_with)}") from error
     try:
@@ -194,6 +241,7 @@ class _Facts(BaseModel):
     made_with: dict[str, str]
     img_channels: int = Field(ge=1, le=4)
     c_dim: int = Field(ge=0)
+    in_channels: int = Field(0, ge=0)  # snapshots before there were translators say nothing of it
     nimg: int = Field(ge=0)
     growth: GrowthState
     class_names: list[str] | None

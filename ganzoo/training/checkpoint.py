@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.errors import CheckpointError
-from ganzoo.interfaces import GrowthState
+from ganzoo.interfaces import GrowthState, Translator
 from ganzoo.training import distributed, rng
 from ganzoo.weights import load_weights, save_weights
 
@@ -157,6 +157,7 @@ def save_snapshot(
 ) -> Path:
     """Write G_ema with all that is needed to use it, as ``snapshot-<kimg>.safetensors`` (or ``name``)."""
     model = {key: getattr(G_ema, key) for key in ("z_dim", "c_dim", "img_resolution", "img_channels")}
+    model["in_channels"] = G_ema.in_channels if isinstance(G_ema, Translator) else 0
     metadata = {
         "format": SNAPSHOT_FORMAT,
         "recipe": recipe,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ganzoo.data import TrainingData
 from ganzoo.data.packing import Bar
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluate import Evaluation, source_labels
-from ganzoo.evaluation.images import GeneratedImages, Source, TrainingImages
+from ganzoo.evaluation.images import GeneratedImages, Images, Source, TrainingImages, TranslatedImages
 from ganzoo.evaluation.results import Result
-from ganzoo.interfaces import Extractor, Generator, GrowthState, Metric
+from ganzoo.interfaces import Degradation, Extractor, Generator, GrowthState, Metric, Translator
 from ganzoo.recipe import EvalConfig, Recipe
 from ganzoo.registry import Registry
 from ganzoo.training import distributed, rng
 from ganzoo.training.distributed import Processes
+from ganzoo.training.reals import inputs_at
 from ganzoo.training.system import System
 from ganzoo.weights import content_digest
 
@@ -29,7 +31,8 @@ Log = Callable[[str], None]
 class TrainingMetrics:
     """Measures G_ema as ``ganzoo eval`` would measure its snapshot: fp32, seeds from 0, all images at final size.
 
-    Images of an earlier stage of growth are enlarged, so that one curve shows the whole of training.
+    Images of an earlier stage of growth are enlarged, so that one curve shows the whole of training. A translator,
+    which ``ganzoo eval`` does not measure, is given images that are spread evenly over those of the run.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class TrainingMetrics:
         system: System,
         processes: Processes,
         log: Log,
+        degradation: Degradation | None = None,
     ) -> None:
-        """log: for what fails, which is said once, and for warnings."""
+        """log: for what fails, which is said once, and for warnings. degradation: of ``RealImages``."""
+        self._data, self._degradation = data, degradation
         self._config, self._registry, self._system, self._processes = config, registry, system, processes
         self._background = recipe.data.background
         self._log, self._said = log, set[str]()
@@ -99,18 +104,42 @@ class TrainingMetrics:
             fingerprint=f"{digest} {growth.resolution} {growth.alpha}",
             labels=self._labels,
         )
-        fake = GeneratedImages(source, self._config.num, resolution=self._resolution, background=self._background)
+        translates = isinstance(G_ema, Translator)
+        fake: Images
+        if translates:
+            fake = self._translated(source)
+        else:
+            fake = GeneratedImages(source, self._config.num, resolution=self._resolution, background=self._background)
         return Evaluation(
             fake=fake,
             real=self._real,
-            source=source,
+            source=None if translates else source,
             registry=self._registry,
             extractor=self._config.extractor,
             weights=self._config.weights,
             device=str(device),
             background=self._background,
-            seed=0,
+            seed=None if translates else 0,
             built_extractor=self._extractor,
+        )
+
+    def _translated(self, source: Source) -> TranslatedImages:
+        data = self._data
+        total = (data.inputs or data).info.num_images
+        if self._labels is not None and not data.paired:  # some label for each input, spread evenly like them
+            source = replace(source, labels=self._labels[np.arange(total) * len(self._labels) // total])
+
+        def inputs(indices: np.ndarray, seed: int) -> torch.Tensor:
+            return inputs_at(data, self._degradation, indices, source.resolution, seed=seed, device=self._system.device)
+
+        return TranslatedImages(
+            source,
+            self._config.num,
+            inputs=inputs,
+            total=total,
+            data_fingerprint=data.info.fingerprint,
+            resolution=self._resolution,
+            background=self._background,
         )
 
     def _plan(self, evaluation: Evaluation) -> list[Any]:

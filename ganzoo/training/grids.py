@@ -1,4 +1,8 @@
-"""Image grids of a run: the same latents every time, so that pictures can be laid side by side."""
+"""Image grids of a run: the same latents every time, so that pictures can be laid side by side.
+
+Those of a translator have the image that it was given on the left of each cell and, if pairs are known, what was wanted
+on the right.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import TrainingData
-from ganzoo.data.images import float_to_uint8, image_grid
+from ganzoo.data.images import float_to_uint8, image_grid, visible
 from ganzoo.files import atomic
-from ganzoo.interfaces import Generator, GrowthState
+from ganzoo.interfaces import Degradation, Generator, GrowthState, Translator
+from ganzoo.training.reals import inputs_at
 
 _SMALLEST_CELL = 96  # pixels
 
@@ -20,10 +25,19 @@ class GridMaker:
     """Draws ``reals.png`` and ``fakes_*.png`` into a run folder."""
 
     def __init__(
-        self, data: TrainingData, G: Generator, *, shape: list[int] | None, seed: int, device: torch.device
+        self,
+        data: TrainingData,
+        G: Generator,
+        *,
+        shape: list[int] | None,
+        seed: int,
+        device: torch.device,
+        degradation: Degradation | None = None,
     ) -> None:
-        """shape: [rows, columns], None = as many as fit about 1,000 pixels."""
-        self.rows, self.cols = shape or _default_shape(data.info.img_resolution)
+        """shape: [rows, columns], None = as many as fit about 1,000 pixels. degradation: of ``RealImages``."""
+        self._translates = isinstance(G, Translator)
+        panels = 1 if not self._translates else 3 if data.paired else 2
+        self.rows, self.cols = shape or _default_shape(data.info.img_resolution, panels)
         self.resolution = data.info.img_resolution
         self._data = data
         self._n = self.rows * self.cols
@@ -34,22 +48,58 @@ class GridMaker:
         labels = data.labels(indices)
         self._c = labels.to(device) if labels is not None else None
         self._indices = indices
+        self._degradation, self._seed, self._device = degradation, seed, device
+        self._indices_of_inputs = indices
+        if data.inputs is not None and not data.paired:
+            total = data.inputs.info.num_images
+            self._indices_of_inputs = torch.randint(total, (self._n,), generator=generator).tolist()
 
     def save_reals(self, run_dir: Path) -> None:
-        """Write a grid of real images at the final resolution."""
-        self._save(self._data.read(self._indices, self.resolution), run_dir / "reals.png")
+        """Write a grid of real images at the final resolution; for a translator, beside images of the other domain."""
+        images = self._data.read(self._indices, self.resolution)
+        if self._translates:
+            images = beside(self._shown(self._inputs(self.resolution)), images)
+        self._save(images, run_dir / "reals.png")
 
     def save_fakes(self, G_ema: Generator, growth: GrowthState, path: Path) -> None:
-        """Write the grid of what G_ema makes of the fixed latents."""
-        images = generate(G_ema, self._z, self._c, growth).numpy()
-        self._save(images, path)
+        """Write the grid of what G_ema makes of the fixed latents, or images."""
+        if not self._translates:
+            self._save(generate(G_ema, self._z, self._c, growth).numpy(), path)
+            return
+        inputs = self._inputs(growth.resolution)
+        panels = [self._shown(inputs), generate(G_ema, inputs, self._c, growth).numpy()]
+        if self._data.paired:
+            panels.append(self._data.read(self._indices, growth.resolution))
+        self._save(beside(*panels), path)
+
+    def _inputs(self, resolution: int) -> Tensor:
+        return inputs_at(
+            self._data,
+            self._degradation,
+            self._indices_of_inputs,
+            resolution,
+            seed=self._seed,
+            device=self._device,
+        )
+
+    def _shown(self, inputs: Tensor) -> np.ndarray:
+        """uint8 [n, 1, 3 or 4, R, R]: of what a degradation made, only the channels that are colours."""
+        channels = inputs.shape[1]
+        if channels not in (1, 3) and self._degradation is not None and channels != self._data.info.img_channels:
+            inputs = inputs[:, : 3 if channels > 3 else 1]
+        return float_to_uint8(inputs).cpu().numpy()
 
     def _save(self, images: np.ndarray, path: Path) -> None:
         # Small images, and those of early stages, are enlarged: people look at these.
-        factor = max(self.resolution, _SMALLEST_CELL // self.resolution * self.resolution) // images.shape[-1]
+        factor = max(self.resolution, _SMALLEST_CELL // self.resolution * self.resolution) // images.shape[-2]
         images = images.repeat(factor, axis=2).repeat(factor, axis=3)
         with atomic(path) as temporary:
             image_grid(images, self.rows, self.cols).save(temporary)
+
+
+def beside(*panels: np.ndarray) -> np.ndarray:
+    """Images uint8 [n, C, R, R] of several kinds -> [n, 3, R, R * kinds], one beside the other, nothing transparent."""
+    return np.concatenate([visible(images) for images in panels], axis=3)
 
 
 @torch.no_grad()
@@ -69,6 +119,6 @@ def generate(G: Generator, z: Tensor, c: Tensor | None, growth: GrowthState, *, 
     return torch.cat([chunk.cpu() for chunk in chunks])
 
 
-def _default_shape(resolution: int) -> tuple[int, int]:
+def _default_shape(resolution: int, panels: int = 1) -> tuple[int, int]:
     cols = max(3, 1024 // max(resolution, _SMALLEST_CELL))
-    return max(2, cols * 5 // 8), cols
+    return max(2, cols * 5 // 8), max(1, cols // panels)

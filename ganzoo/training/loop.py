@@ -157,9 +157,13 @@ def train(
 
 
 def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) -> Batch:
-    """Real images with fresh latents and, if they have labels, labels to generate with."""
-    z = torch.randn(len(real), s.G.z_dim, device=real.device)
-    return Batch(real, c, z, s.reals.random_labels(len(real)), growth)
+    """Real images with fresh latents (or the images to translate that came with them), and labels to generate with.
+
+    Labels are drawn anew, if the data have any; those of pairs are the real images' own.
+    """
+    inputs = s.reals.inputs
+    z = torch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
+    return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
 
 
 def take_lazy_steps(

@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from torch import nn
 
 from ganzoo import build
-from ganzoo.data import open_data
+from ganzoo.data import TrainingData, open_data
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Phase, Regularizer
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
+from ganzoo.registry import Registry
 
 
 def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:
     """The text of ``ganzoo run --dry-run``. Works without the data: then the recipe's own numbers are assumed."""
-    lines, img_channels, c_dim = describe_data(recipe, plugins)
-    G, D = build.build_networks(recipe, plugins.registry, img_channels=img_channels, c_dim=c_dim, device="meta")
+    lines, sizes = describe_data(recipe, plugins)
+    G, D = build.build_networks(recipe, plugins.registry, **sizes, device="meta")
     phases = build.build_growth(recipe, plugins.registry).phases(round(recipe.train.total_kimg * 1000))
     _, regularizers, _ = build.build_objective(recipe, plugins.registry, G, D)
     build.check_phases(recipe, plugins.registry, G, D, phases)
@@ -81,8 +82,23 @@ def describe_evaluation(recipe: Recipe) -> list[str]:
     return [f"metrics: {names} ({config.extractor}) of {config.num:,} images, {times} times"]
 
 
-def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], int, int]:
-    """(lines, img_channels, c_dim) of the data, or of what the recipe says where the data are not here yet."""
+def describe_inputs(recipe: Recipe, data: TrainingData) -> list[str]:
+    """Where the images to translate come from."""
+    config = recipe.data.inputs
+    if config is None:
+        return []
+    if config.degrade is not None:
+        return [f"inputs: those images after {config.degrade.name}"]
+    assert data.inputs is not None
+    info = data.inputs.info
+    return [f"inputs: {config.kind}, {info.num_images:,} images, {info.img_channels} channels"]
+
+
+def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], dict[str, int]]:
+    """Lines about the data, and what networks are made for: img_channels, c_dim and in_channels.
+
+    Where the data are not here yet, what the recipe says of them.
+    """
     config = recipe.data
     if config.path is not None and not os.path.exists(config.path):
         channels = config.img_channels or 3
@@ -98,13 +114,29 @@ def describe_data(recipe: Recipe, plugins: LoadedPlugins) -> tuple[list[str], in
                 f"{config.path}: not here, and data.labels is true: the size of the labels, and so of the networks, "
                 "comes from the data. Give the data with --data PATH."
             )
-        return lines, channels, 0
-    info = open_data(config, plugins.registry, log=lambda line: None, prepare=False).info
+        if config.inputs is not None and config.inputs.degrade is None:
+            lines.append(f"   and the images to translate: {config.inputs.kind}")
+        return lines, assumed_sizes(recipe, plugins.registry)
+    data = open_data(config, plugins.registry, log=lambda line: None, prepare=False)
+    info = data.info
     lines = [
         f"data: {info.name}, {info.num_images:,} images, {info.img_resolution} px, {info.img_channels} channels"
-        + (f", labels of size {info.c_dim}" if info.c_dim else "")
+        + (f", labels of size {info.c_dim}" if info.c_dim else ""),
+        *describe_inputs(recipe, data),
     ]
-    return lines, info.img_channels, info.c_dim
+    _, in_channels = build.build_degradation(recipe, plugins.registry, img_channels=info.img_channels)
+    if data.inputs is not None:
+        in_channels = data.inputs.info.img_channels
+    return lines, {"img_channels": info.img_channels, "c_dim": info.c_dim, "in_channels": in_channels}
+
+
+def assumed_sizes(recipe: Recipe, registry: Registry, *, c_dim: int = 0) -> dict[str, int]:
+    """What networks are made for, by the recipe alone: img_channels, c_dim and in_channels."""
+    channels, inputs = recipe.data.img_channels or 3, recipe.data.inputs
+    _, in_channels = build.build_degradation(recipe, registry, img_channels=channels)
+    if inputs is not None and inputs.degrade is None:
+        in_channels = inputs.img_channels or 3
+    return {"img_channels": channels, "c_dim": c_dim, "in_channels": in_channels}
 
 
 def component_versions(recipe: Recipe, plugins: LoadedPlugins) -> dict[str, str]:
@@ -119,6 +151,8 @@ def component_versions(recipe: Recipe, plugins: LoadedPlugins) -> dict[str, str]
     chosen += [("regularizer", component) for component in recipe.regularizers]
     if recipe.augmentation is not None:
         chosen.append(("augmentation", recipe.augmentation))
+    if recipe.data.inputs is not None and recipe.data.inputs.degrade is not None:
+        chosen.append(("degradation", recipe.data.inputs.degrade))
     if recipe.data.source is not None:
         chosen.append(("dataset", recipe.data.source))
     for kind, component in chosen:

@@ -34,7 +34,13 @@ from ganzoo.training.evaluation import TrainingMetrics, record_of
 from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.grids import GridMaker
 from ganzoo.training.observers import Observers
-from ganzoo.training.plan import component_versions, describe_losses, describe_networks, describe_phases
+from ganzoo.training.plan import (
+    component_versions,
+    describe_inputs,
+    describe_losses,
+    describe_networks,
+    describe_phases,
+)
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
@@ -250,12 +256,16 @@ def open_session(
         data = open_data(recipe.data, plugins.registry, log=report.log, progress=processes.is_main)
         info = data.info
         report.log(f"data: {info.name}, {info.num_images:,} images, {info.img_channels} channels, labels {info.c_dim}")
+        for line in describe_inputs(recipe, data):
+            report.log(line)
 
         # Build the players, the loss, the schedule and the optimisers.
         rng.seed_all(recipe.seed)  # the same weights on every rank
-        G, D = build.build_networks(
-            recipe, plugins.registry, img_channels=info.img_channels, c_dim=info.c_dim, device="cpu"
-        )
+        degradation, in_channels = build.build_degradation(recipe, plugins.registry, img_channels=info.img_channels)
+        if data.inputs is not None:
+            in_channels = data.inputs.info.img_channels
+        sizes = {"img_channels": info.img_channels, "c_dim": info.c_dim, "in_channels": in_channels}
+        G, D = build.build_networks(recipe, plugins.registry, **sizes, device="cpu")
         for player in (G, D):
             player.to(system.device).to(memory_format=system.memory_format)  # type: ignore[call-overload]
         G_ema = copy.deepcopy(G).eval().requires_grad_(False)
@@ -293,12 +303,23 @@ def open_session(
             write_text(run_dir / rundir.RECIPE_FILE, dump_recipe(recipe))
         report.attach(run_dir, state.nimg, evaluated=state.evaluate_as_at is None)
         report.log(f"run folder: {run_dir}")
-        grids = GridMaker(data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device)
-        reals = RealImages(recipe, data, schedule, state, system, processes)
+        if degradation is not None:
+            degradation = degradation.to(system.device)
+        grids = GridMaker(
+            data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device, degradation=degradation
+        )
+        reals = RealImages(recipe, data, schedule, state, system, processes, degradation)
         metrics = None
         if recipe.eval is not None:
             metrics = TrainingMetrics(
-                recipe.eval, recipe, data, plugins.registry, system=system, processes=processes, log=report.log
+                recipe.eval,
+                recipe,
+                data,
+                plugins.registry,
+                system=system,
+                processes=processes,
+                log=report.log,
+                degradation=degradation,
             )
             metrics.rehearse(G_ema, schedule.at(0))
         observers = Observers(plugins, active=processes.is_main, log=report.log)
