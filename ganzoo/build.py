@@ -98,7 +98,8 @@ def build_objective(
         parts.append(("augmentation", recipe.augmentation, augmentation))
     for kind, component, part in parts:
         try:
-            _check_source(kind, part, D)
+            if D.sees_source:
+                _check_source(kind, part, paired=paired)
             part.check(G, D)
         except ValueError as error:
             owner = registry.get(kind, component.name).owner
@@ -174,11 +175,16 @@ def _check_translates(recipe: Recipe, registry: Registry) -> None:
         )
 
 
-def _check_source(kind: str, part: Any, D: Discriminator) -> None:
-    """Raise ValueError if D judges pairs of images, and ``part`` would show it one alone."""
-    if D.sees_source and kind == "augmentation":
+def _check_source(kind: str, part: Any, *, paired: bool) -> None:
+    """Raise ValueError if a D that judges pairs of images would be shown one alone by ``part``, or two strangers."""
+    if kind == "augmentation":
         raise ValueError("it would move the image and not the source that D compares it with")
-    if D.sees_source and not part.passes_source:
+    if not paired:
+        raise ValueError(
+            "this D judges an image together with its source, and real images have none here; set up D to judge images "
+            "alone, or use data.inputs of another kind than unpaired"
+        )
+    if not part.passes_source:
         raise ValueError(
             "this D judges an image together with its source, which the "
             f"{kind} does not show it; set up D to judge images alone, or choose a {kind} that passes the source"

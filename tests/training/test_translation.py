@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
-from tiny import TinyLoss
-from tiny_translation import RECIPE, UNPAIRED, TinyDusk, TranslationPlugin
+from tiny import TinyDarkening, TinyLoss
+from tiny_translation import RECIPE, UNPAIRED, TinyDusk, TinyPairs, TranslationPlugin
 
 from ganzoo import build
 from ganzoo.cli import main
@@ -25,6 +28,7 @@ from ganzoo.plugins import make_plugin_manager
 from ganzoo.recipe import dump_recipe, parse_recipe
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.distributed import Processes
+from ganzoo.training.extras import AugmentedDiscriminator
 from ganzoo.training.loop import train
 from ganzoo.training.plan import describe_recipe
 from ganzoo.training.reals import RealImages, inputs_at
@@ -34,6 +38,7 @@ from ganzoo.weights import load_weights, read_metadata
 
 PAIRS = "discriminator={name: pairs, args: {conditional: true}}"
 PAIR_LOSS = "loss={name: pairs}"
+RUN_TINY = Path(__file__).parent / "run_tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +102,7 @@ def test_mistakes_in_recipes(parse, override, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ([PAIRS, UNPAIRED], r"loss 'tiny'.*together with its source, and real images have none here"),
         (["data.inputs=null"], r"generator 'translator' of tiny 0 translates images.*add data.inputs"),
         (["generator={name: tiny}"], r"generator 'tiny' of tiny 0 starts from latents.*installed: translator$"),
         ([PAIR_LOSS, UNPAIRED], r"loss 'pairs' of tiny 0: it wants pairs"),
@@ -121,6 +127,16 @@ def test_mistakes_in_recipes(parse, override, message):
 def test_what_does_not_go_together(parse, plugins, overrides, message):
     with pytest.raises(RecipeError, match=message):
         objective(parse(*overrides), plugins)
+
+
+def test_whatever_else_a_discriminator_is_asked_passes_the_augmentation():
+    class Sides(TinyPairs):
+        def forward(self, img, c=None, *, growth, side="b"):
+            return img.mean() if side == "b" else -img.mean()
+
+    D = Sides(in_channels=3, img_resolution=8, img_channels=3, c_dim=0)
+    seen, img = AugmentedDiscriminator(D, TinyDarkening()), torch.rand(2, 3, 8, 8)
+    assert seen(img, growth=None, side="a") == -seen(img, growth=None) != 0
 
 
 def test_sizes_that_the_translator_cannot_make_are_refused(parse, plugins):
@@ -207,6 +223,21 @@ def test_a_resumed_run_ends_with_the_same_bits(run, domains, kind, stop_at):
     assert resumed == stopped and shas[0] == shas[1]
     (one, _), (two, _) = (load_weights(newest(run_dir, "checkpoint")) for run_dir in (whole, resumed))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("kind", ["degrade", "unpaired"])
+def test_killed_and_resumed_it_ends_with_the_same_hash(run, domains, kind, tmp_path):
+    """SIGKILL at kimg 0.104, after the checkpoint of 0.08: what came after it is done again."""
+    changes = [] if kind == "degrade" else [UNPAIRED, *domains]
+    whole = run(*changes, outdir="whole")
+    script = [sys.executable, str(RUN_TINY), str(tmp_path / "killed"), "--translate", "--kill-at", "104"]
+    done = subprocess.run([*script, *(f"--set={change}" for change in changes)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    (killed,) = (tmp_path / "killed").iterdir()
+    assert newest(killed, "checkpoint").name == "checkpoint-000000080.safetensors"
+    run(*changes, resume_from=killed)
+    shas = [read_metadata(newest(run_dir, "snapshot"))["sha256"] for run_dir in (whole, killed)]
+    assert shas[0] == shas[1]
 
 
 def test_a_seed_gives_the_same_run_and_another_another(run):

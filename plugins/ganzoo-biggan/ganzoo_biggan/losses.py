@@ -65,6 +65,8 @@ class Orthogonal(ganzoo.Regularizer):
     this penalty, so the two are the same computation.
     """
 
+    passes_source = True  # it looks at weights and asks D nothing
+
     def __init__(
         self,
         *,
