@@ -47,7 +47,10 @@ class SuperResolution(ganzoo.Degradation):
 
 
 class Grey(ganzoo.Degradation):
-    """Brightness alone, one channel: what is to be undone is colourisation."""
+    """Brightness alone, one channel: a translator learns to colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, img: Tensor) -> Tensor:
         return luma(img)
