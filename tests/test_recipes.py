@@ -33,8 +33,12 @@ def test_every_recipe_is_valid_and_names_its_source(registry, path):
     recipe = load_recipe(path, registry)
     build.build_growth(recipe, registry)
     c_dim = 10 if recipe.data.labels else 0
+    img_channels, inputs = recipe.data.img_channels or 3, recipe.data.inputs
+    _, in_channels = build.build_degradation(recipe, registry, img_channels=img_channels)
+    if inputs is not None and inputs.degrade is None:
+        in_channels = inputs.img_channels or 3
     G, D = build.build_networks(
-        recipe, registry, img_channels=recipe.data.img_channels or 3, c_dim=c_dim, device="meta"
+        recipe, registry, img_channels=img_channels, c_dim=c_dim, in_channels=in_channels, device="meta"
     )
     build.build_objective(recipe, registry, G, D)
     assert all(p.is_meta for player in (G, D) for p in player.parameters())
