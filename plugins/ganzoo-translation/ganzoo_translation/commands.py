@@ -54,7 +54,7 @@ def translate(
 ) -> None:
     """Translate images with SNAPSHOT, a snapshot file or a run folder.
 
-    Each image NAME becomes OUTDIR/NAME.png, and OUTDIR/overview.png shows the first 16 beside what became of them.
+    Each image NAME becomes OUTDIR/NAME.png, and OUTDIR-overview.png shows the first 16 beside what became of them.
     Images are cropped and scaled as the recipe does its data; with --keep-size they stay as they are, reflected at
     their right and lower border up to the next size that the network takes, and cut back after it.
     """
@@ -65,7 +65,7 @@ def translate(
     from ganzoo.files import atomic
     from ganzoo.generation import load_generator
 
-    from .translation import OVERVIEW, Inputs, Translation, overview
+    from .translation import Inputs, Translation, overview
 
     generator = load_generator(snapshot, device=device)
     translation = Translation(
@@ -83,7 +83,9 @@ def translate(
         save_image(outdir / f"{inputs.stem(name)}.png", made)
         if len(shown) < 16:
             shown.append((given, made))
-    with atomic(outdir / OVERVIEW) as temporary:
+    # Not among the images, so that `ganzoo eval` of the folder does not count it.
+    picture = outdir.resolve().with_name(f"{outdir.resolve().name}-overview.png")
+    with atomic(picture) as temporary:
         overview(shown, generator.img_resolution).save(temporary)
 
     size = "their own sizes" if keep_size else f"{generator.img_resolution} x {generator.img_resolution} px"
@@ -91,4 +93,10 @@ def translate(
     if degrade:
         click.echo(f"degraded: {translation.degradation_name}, seed {seed}")
     click.echo(f"images:   {outdir / '*.png'} ({len(inputs)} of {size}, {direction})")
-    click.echo(f"overview: {outdir / OVERVIEW} (each image, and to its right what became of it)")
+    click.echo(f"overview: {_relative(picture)} (each image, and to its right what became of it)")
+
+
+def _relative(path: Path) -> Path:
+    """As seen from here, if it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -16,11 +16,11 @@ from ganzoo.data.decode import decode
 from ganzoo.data.fit import Fit, to_8bit, to_channels
 from ganzoo.data.images import float_to_uint8, image_grid
 from ganzoo.data.opening import open_dataset
+from ganzoo.data.sources import FolderDataset
+from ganzoo.data.sources.files import ImageFiles
 from ganzoo.errors import DataError, GanzooError
 from ganzoo.generation import LoadedGenerator, labels_for_seeds
 from ganzoo.plugins import load_plugins
-
-OVERVIEW = "overview.png"
 
 _MODES = {1: "grey", 3: "RGB", 4: "RGBA"}
 
@@ -39,25 +39,22 @@ class Inputs:
             if folder is not None:
                 raise DataError(f"{path}: is one file and has no folder {folder!r}; leave --folder out")
             self.names = [path.name]
-            self._indices = [0]
             return
         self._dataset = open_dataset(str(path))
-        numbered = [f"img{i:08d}" for i in range(len(self._dataset))]
-        names = list(getattr(self._dataset, "names", numbered))  # a pack has none
-        self._indices = list(range(len(names)))
         if folder is not None:
-            prefix = folder.replace("\\", "/").strip("/") + "/"
-            self._indices = [i for i, name in enumerate(names) if name.startswith(prefix)]
-            if not self._indices:
-                there = ", ".join(_folders(names)) or "none"
-                raise DataError(f"{path}: no images in a folder {folder!r}; folders are: {there}")
-        self.names = [names[i] for i in self._indices]
+            if not isinstance(self._dataset, ImageFiles):
+                raise DataError(f"{path}: is a pack and has no folder {folder!r}; leave --folder out")
+            self._dataset = self._dataset.below(folder.replace("\\", "/").strip("/"))
+        if isinstance(self._dataset, ImageFiles):
+            self.names = list(self._dataset.names)
+        else:
+            self.names = [f"img{i:08d}" for i in range(len(self._dataset))]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        for name, index in zip(self.names, self._indices, strict=True):
+        for index, name in enumerate(self.names):
             yield name, self._read(index)
 
     def _read(self, index: int) -> np.ndarray:
@@ -75,7 +72,7 @@ class Inputs:
         return PurePosixPath(name).stem
 
     def check_names(self, outdir: Path) -> None:
-        """Raise DataError if two images would become one file, or one would replace an input or the overview."""
+        """Raise DataError if two images would become one file, or one would replace an input."""
         seen: dict[str, str] = {}
         for name in self.names:
             stem = self.stem(name)
@@ -84,10 +81,13 @@ class Inputs:
                 folders = _folders(self.names)
                 way_out = f"translate one folder at a time: --folder {folders[0]}" if folders else "rename one of them"
                 raise DataError(f"{self.path}: {seen[key]} and {name} would both become {stem}.png; {way_out}")
-            if key == PurePosixPath(OVERVIEW).stem:
-                raise DataError(f"{self.path}: {name} would become {OVERVIEW}, which shows all; rename it")
             seen[key] = name
-        origins = {(self.path if self._single else self.path / name).resolve() for name in self.names}
+        if self._single:
+            origins = {self.path.resolve()}
+        elif isinstance(self._dataset, FolderDataset):
+            origins = {(self._dataset.path / name).resolve() for name in self.names}
+        else:
+            origins = set()
         for name in self.names:
             target = outdir / f"{self.stem(name)}.png"
             if target.exists() and target.resolve() in origins:

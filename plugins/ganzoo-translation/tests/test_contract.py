@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ganzoo_translation
 import pytest
+
+import ganzoo_translation
+from ganzoo.testing import check_component, check_discriminator, check_loss, check_regularizer, registered
 from ganzoo_translation import cyclegan, pix2pix
 from ganzoo_translation.patchgan import Discriminator
-
-from ganzoo.testing import check_component, check_discriminator, check_loss, check_regularizer, registered
 
 SIZES = {"in_channels": 1, "img_channels": 3, "c_dim": 0, "img_resolution": 16}
 SAME = SIZES | {"in_channels": 3}  # identity terms need it

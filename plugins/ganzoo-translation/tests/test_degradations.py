@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ganzoo_translation.degradations import Grey, Inpaint, Sketch, SuperResolution
 from PIL import Image
+
+from ganzoo_translation.degradations import Grey, Inpaint, Sketch, SuperResolution
 
 
 def test_super_resolution_averages_and_enlarges():

@@ -6,13 +6,13 @@ import re
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from ganzoo import Batch, GrowthState
 from ganzoo_translation import cyclegan, pix2pix
 from ganzoo_translation.adversarial import d_fake, d_real
 from ganzoo_translation.networks import ResNet, UNet
 from ganzoo_translation.patchgan import Discriminator, Patches
-from torch import Tensor, nn
-
-from ganzoo import Batch, GrowthState
 
 
 def resnet_name(name: str, n_blocks: int) -> str:

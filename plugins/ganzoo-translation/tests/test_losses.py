@@ -6,15 +6,15 @@ import math
 
 import pytest
 import torch
-from ganzoo_translation import cyclegan, pix2pix
-from ganzoo_translation.cyclegan import ImagePool
-from ganzoo_translation.networks import UNet
-from ganzoo_translation.patchgan import Discriminator
 from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import Batch, GrowthState
 from ganzoo.testing.losses import SmallDiscriminator, SmallGenerator
+from ganzoo_translation import cyclegan, pix2pix
+from ganzoo_translation.cyclegan import ImagePool
+from ganzoo_translation.networks import UNet
+from ganzoo_translation.patchgan import Discriminator
 
 GROWTH = GrowthState(resolution=16, alpha=1.0, batch_size=2, g_lr=0.001, d_lr=0.001)
 SIZES = {"in_channels": 3, "img_channels": 3, "c_dim": 0, "img_resolution": 16}
