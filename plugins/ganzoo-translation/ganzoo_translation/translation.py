@@ -171,13 +171,9 @@ class Translation:
                 torch.manual_seed(int(torch.randint(2**62, (1,), generator=self._random)))
                 source = self._degradation.to(source.device)(source)
         height, width = source.shape[2:]
-        made = self._translate(self._padded(source))[:, :, :height, :width]
+        made = self.generator.translate(self._padded(source), self.direction, self._c)[:, :, :height, :width]
         given = float_to_uint8(source[0]).cpu().numpy()
         return _shown(given, self._fit.channels), float_to_uint8(made[0].float()).cpu().numpy()
-
-    def _translate(self, source: Tensor) -> Tensor:
-        c = None if self._c is None else self._c.to(source.device)
-        return self.G.translate(source, c, direction=self.direction, growth=self.generator.growth)
 
     def _padded(self, source: Tensor) -> Tensor:
         """Reflected at the right and at the bottom up to a size that G takes."""

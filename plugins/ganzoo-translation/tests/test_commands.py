@@ -297,14 +297,14 @@ def test_inputs_are_not_replaced(run, make_snapshot, tmp_path):
     ("arguments", "message"),
     [
         (["--input", "nowhere"], "nowhere: no such file or folder"),
-        (["--input", "in", "--folder", "c"], "has no folder 'c' with images; there are: a"),
+        (["--input", "in", "--folder", "c"], "has no folder 'c' with images; there are: a, b"),
         (["--input", "in/a/x.png", "--folder", "c"], "leave --folder out"),
         (["--input", "text.txt"], "text.txt: cannot be read as an image"),
         (["--input", "broken"], "bad.png: cannot be read as an image"),
     ],
 )
 def test_mistakes(run, make_snapshot, tmp_path, arguments, message):
-    picture(tmp_path / "in" / "a" / "x.png")
+    picture(tmp_path / "in" / "a" / "x.png"), picture(tmp_path / "in" / "b" / "y.png")
     (tmp_path / "text.txt").write_text("no image")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "bad.png").write_bytes(b"no image")
