@@ -237,7 +237,8 @@ def walk(
     refused = Counter[str]()
     failures: list[str] = []
     size = math.prod(map(len, kinds.values()))
-    for names in itertools.product(*kinds.values()) if whole else every_two(list(kinds.values())):
+    some = itertools.chain(families(kinds), every_two(list(kinds.values())))
+    for names in itertools.product(*kinds.values()) if whole else some:
         combination = dict(zip(kinds, names, strict=True))
         title = " + ".join(name for name in names if name is not None)
         recipe = make_recipe(combination, zoo, labels=labels, precision=precision)
@@ -279,6 +280,12 @@ def every_two(kinds: list[list[str | None]]) -> Iterator[tuple[str | None, ...]]
             best = next(names for names in candidates if pairs(names) & missing)
         missing -= pairs(best)
         yield best
+
+
+def families(kinds: dict[str, list[str | None]]) -> list[tuple[str | None, ...]]:
+    """Losses with players of the same name: what was made for each other must meet as a whole."""
+    named = [name for name in kinds["loss"] if name in kinds["generator"]]
+    return [tuple(name if name in names else names[0] for names in kinds.values()) for name in named]
 
 
 def test_every_two_components_meet() -> None:
