@@ -90,11 +90,6 @@ class Loss(ganzoo.Loss):
                 "generator, discriminator and loss cyclegan, or set l1_weight to 0, or data.inputs.kind to same-name, "
                 "side-by-side or degrade"
             )
-        if D.sees_source and not self.paired:
-            raise ValueError(
-                "D judges pairs, and the data are unpaired: real images would come with sources of others. Set the "
-                "discriminator's conditional to false, or data.inputs.kind to same-name, side-by-side or degrade"
-            )
 
     def d_loss(self, G: AnyGenerator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():

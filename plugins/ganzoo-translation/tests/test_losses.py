@@ -213,8 +213,6 @@ def test_pix2pix_and_l1_refuse():
         pix2pix.Loss(paired=True).check(latents, D)
     with pytest.raises(ValueError, match=r"data are unpaired.*l1_weight to 0"):
         pix2pix.Loss(paired=False).check(G, D)
-    with pytest.raises(ValueError, match=r"judges pairs.*conditional to false"):
-        pix2pix.Loss(paired=False, l1_weight=0.0).check(G, pairs)
     with pytest.raises(ValueError, match=r"2 class logits.*aux to false"):
         pix2pix.Loss(paired=True).check(G, SmallDiscriminator(**sizes | {"c_dim": 2}))
     pix2pix.L1(paired=True).check(G, pairs)
