@@ -6,8 +6,12 @@ torch and numpy are imported when the command runs: ``ganzoo --help`` imports th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.command()
@@ -75,7 +79,7 @@ def translate(
     inputs.check_names(outdir)
 
     console = Console(stderr=True)
-    shown = []
+    shown: list[tuple[np.ndarray, np.ndarray]] = []
     for name, image in track(
         inputs, "images", total=len(inputs), console=console, transient=True, disable=not console.is_terminal
     ):
