@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Regularizer,
         StyleGenerator,
     )
+    from ganzoo.zoo import Model
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _LAZY = {
     "ImageSet": "ganzoo.interfaces",
     "Loss": "ganzoo.interfaces",
     "Metric": "ganzoo.interfaces",
+    "Model": "ganzoo.zoo",
     "Phase": "ganzoo.interfaces",
     "Regularizer": "ganzoo.interfaces",
     "StyleGenerator": "ganzoo.interfaces",
@@ -78,6 +80,7 @@ __all__ = [
     "ImageSet",
     "Loss",
     "Metric",
+    "Model",
     "Phase",
     "PluginError",
     "RecipeError",

@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": "Put two results of eval side by side.",
     "data": "Inspect and pack images.",
     "recipe": "Check, show and document recipes.",
+    "zoo": "List the installed GANs, with papers and recipes.",
     "plugins": "List the installed plugins.",
     "doctor": "Check this installation, and say what to do.",
 }

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo import hookimpl
+from ganzoo import Model, hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register
+    from ganzoo.hookspecs import Register, RegisterModel
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -48,3 +48,82 @@ def ganzoo_register_regularizers(register: Register) -> None:
     from .regularizers import GradientPenalty
 
     register("gradient-penalty", GradientPenalty)
+
+
+@hookimpl
+def ganzoo_register_models(register: RegisterModel) -> None:
+    for model in (
+        Model(
+            name="gan",
+            family="classic",
+            title="Generative Adversarial Networks",
+            authors="Goodfellow et al.",
+            year=2014,
+            url="https://arxiv.org/abs/1406.2661",
+            recipes=("gan_mnist",),
+        ),
+        Model(
+            name="cgan",
+            family="classic",
+            title="Conditional Generative Adversarial Nets",
+            authors="Mirza, Osindero",
+            year=2014,
+            url="https://arxiv.org/abs/1411.1784",
+            recipes=("cgan_mnist",),
+        ),
+        Model(
+            name="dcgan",
+            family="classic",
+            title="Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
+            authors="Radford et al.",
+            year=2016,
+            url="https://arxiv.org/abs/1511.06434",
+            recipes=("dcgan_64", "classic_faces_cpu"),
+        ),
+        Model(
+            name="minibatch-discrimination",
+            family="classic",
+            title="Improved Techniques for Training GANs",
+            authors="Salimans et al.",
+            year=2016,
+            url="https://arxiv.org/abs/1606.03498",
+            recipes=(),
+        ),
+        Model(
+            name="acgan",
+            family="classic",
+            title="Conditional Image Synthesis with Auxiliary Classifier GANs",
+            authors="Odena et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1610.09585",
+            recipes=("acgan_cifar10",),
+        ),
+        Model(
+            name="lsgan",
+            family="classic",
+            title="Least Squares Generative Adversarial Networks",
+            authors="Mao et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1611.04076",
+            recipes=("lsgan_64",),
+        ),
+        Model(
+            name="wgan-gp",
+            family="classic",
+            title="Improved Training of Wasserstein GANs",
+            authors="Gulrajani et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1704.00028",
+            recipes=("wgan-gp_cifar10",),
+        ),
+        Model(
+            name="r3gan",
+            family="classic",
+            title="The GAN is dead; long live the GAN! A Modern GAN Baseline",
+            authors="Huang et al.",
+            year=2024,
+            url="https://arxiv.org/abs/2501.05441",
+            recipes=("r3gan_cifar10",),
+        ),
+    ):
+        register(model)
