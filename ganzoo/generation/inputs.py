@@ -73,7 +73,7 @@ def latents_of_every_class(generator: LoadedGenerator, seeds: Sequence[int]) -> 
     labels_for_seeds(generator, seeds[:1], 0)  # refuses a generator without labels
     if len(seeds) * generator.c_dim > _MOST_SEEDS:
         raise GanzooError(
-            f"{len(seeds):,} seeds of {generator.c_dim:,} classes are more than {_MOST_SEEDS:,} images; take fewer seeds"
+            f"{len(seeds):,} seeds of {generator.c_dim:,} classes are more than {_MOST_SEEDS:,} images; take fewer"
         )
     z = seeds_to_latents(seeds, generator.z_dim).repeat(generator.c_dim, 1)
     return z, torch.eye(generator.c_dim).repeat_interleave(len(seeds), 0)

@@ -109,7 +109,8 @@ class TrainConfig(Section):
     checkpoint_kimg: Positive | None = Field(None, description="between checkpoints; null = as snapshots")
     keep_checkpoints: int = Field(3, ge=1, description="the newest so many are kept")
     grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="rows and columns of the image grids; null = what fits 1,000 pixels"
+        None,
+        description="rows and columns of image grids, a row a class if there are any; null = what fits 1,000 pixels",
     )
 
     @model_validator(mode="before")

@@ -195,3 +195,43 @@ def test_walk_refuses_styles_that_are_not_there(run, make_snapshot, tmp_path, ar
     code, output = run("walk", make_snapshot(), "--seeds", "0,1", "--out", "w.gif", *arguments)
     assert code == 2 and message in " ".join(output.split()), output
     assert not (tmp_path / "w.gif").exists()
+
+
+def test_every_class_has_a_row_of_the_grid(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(c_dim=3, class_names=["cat", "dog", "all"])
+    code, output = run(
+        "sample", snapshot, "--seeds", "4,7", "--class", "all", "--grid", "auto", "--outdir", "out", "--device", "cpu"
+    )
+    assert code == 0 and "6 of 16 x 16 px" in output, output
+    grid = pixels(tmp_path / "out" / "grid.png")
+    assert grid.shape == (3 * 16, 2 * 16, 3)
+    for k, name in enumerate(["cat", "dog", "2"]):  # a class called all has its index
+        run("sample", snapshot, "--seeds", "4,7", "--class", name, "--outdir", name, "--device", "cpu")
+        for j, seed in enumerate((4, 7)):
+            cell = grid[16 * k : 16 * k + 16, 16 * j : 16 * j + 16]
+            assert np.array_equal(cell, pixels(tmp_path / name / f"seed000{seed}.png"))
+            assert np.array_equal(cell, pixels(tmp_path / "out" / f"class{k}-seed000{seed}.png"))
+
+
+def test_a_grid_of_given_shape_keeps_classes_in_rows(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(c_dim=3)
+    run("sample", snapshot, "--seeds", "0-1", "--class", "all", "--grid", "2x3", "--outdir", "out", "--device", "cpu")
+    grid = pixels(tmp_path / "out" / "grid.png")
+    assert grid.shape == (32, 48, 3) and (grid[:, 32:] == 255).all()
+    assert np.array_equal(grid[16:, :16], pixels(tmp_path / "out" / "class1-seed0000.png"))
+
+
+@pytest.mark.parametrize(("seeds", "shape"), [("0", (1, 1)), ("0-4", (2, 3)), ("0-8", (3, 3)), ("0-9", (3, 4))])
+def test_an_automatic_grid_has_room_for_all(run, make_snapshot, tmp_path, seeds, shape):
+    code, output = run("sample", make_snapshot(), "--seeds", seeds, "--grid", "auto", "--device", "cpu")
+    assert code == 0 and pixels(tmp_path / "samples" / "grid.png").shape == (16 * shape[0], 16 * shape[1], 3), output
+
+
+@pytest.mark.parametrize(
+    ("c_dim", "seeds", "message"),
+    [(0, "0", "without labels"), (3, "0-40000", "40,001 seeds of 3 classes are more than 100,000 images")],
+)
+def test_every_class_is_refused(run, make_snapshot, tmp_path, c_dim, seeds, message):
+    code, output = run("sample", make_snapshot(c_dim=c_dim), "--seeds", seeds, "--class", "all", "--device", "cpu")
+    assert code == 2 and message in output
+    assert not (tmp_path / "samples").exists()
