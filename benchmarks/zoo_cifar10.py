@@ -43,7 +43,7 @@ NUM_CLASSES = 10  # of CIFAR-10
 
 @dataclass(frozen=True)
 class Entry:
-    """A GAN of the zoo: the sections of its recipe. Arguments not given here are those of its paper's recipe.
+    """A GAN of the zoo, as its recipe has it, with narrower networks.
 
     g, d: (name, args) of the networks. lr: (of G, of D). betas: of Adam. fade: grows from this resolution; None = does
     not grow. labels: conditional.
@@ -358,13 +358,13 @@ def table(found: list[dict[str, Any]], pictures: dict[str, str]) -> str:
     """Markdown, a GAN a row. pictures: path of the grid, by name."""
     machines = sorted({f"{r['device']}, torch {r['versions']['torch']}" for r in found})
     rows = [
-        "| GAN | labels | FID (small) | KID (small) x 1000 | images/s | parameters of G | of D | images |",
+        "| GAN | labels | FID (small) | KID (small) | images/s | parameters of G | of D | images |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in found:
         fid, kid = (r["metrics"][name] for name in ("fid", "kid"))
         rows.append(
-            f"| {r['name']} | {'yes' if r['labels'] else 'no'} | {number(fid)} | {number(kid, 1000)} | "
+            f"| {r['name']} | {'yes' if r['labels'] else 'no'} | {number(fid)} | {number(kid)} | "
             f"{r['images_per_second']:.0f} | {r['parameters']['G']:,} | {r['parameters']['D']:,} | "
             f"[grid]({pictures[r['name']]}) |"
         )
@@ -372,13 +372,13 @@ def table(found: list[dict[str, Any]], pictures: dict[str, str]) -> str:
     return "\n".join([*rows, "", f"*{shown} images shown to each, on {'; '.join(machines)}.*", ""])
 
 
-def number(measured: dict[str, Any], factor: float = 1.0) -> str:
+def number(measured: dict[str, Any]) -> str:
     """Three digits, with the standard error to as many places."""
-    value, error = measured["value"] * factor, measured["standard_error"]
+    value, error = measured["value"], measured["standard_error"]
     if not math.isfinite(value):
         return str(value)
     places = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
-    return f"{value:.{places}f}" + ("" if error is None else f" ± {error * factor:.{places}f}")
+    return f"{value:.{places}f}" + ("" if error is None else f" ± {error:.{places}f}")
 
 
 def write_docs(out: Path) -> None:
