@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ganzoo import build
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import load_plugins
 
@@ -71,6 +72,13 @@ def test_all_are_of_one_size_and_one_budget(zoo):
         G, D = zoo.parameters(entry, registry)
         assert 0.85e6 < G < 1.15e6 and 0.85e6 < D < 1.15e6, f"{entry.name}: {G:,} and {D:,}"
         recipe = zoo.parse(entry, registry, data="cifar10.zip", kimg=40)
+        networks = build.build_networks(
+            recipe, registry, img_channels=3, c_dim=10 if entry.labels else 0, device="meta"
+        )
+        build.build_objective(recipe, registry, *networks)  # refuses parts that do not go together
+        phases = build.build_growth(recipe, registry).phases(40_000)
+        build.check_phases(recipe, registry, *networks, phases, world_size=1)
+        assert phases[-1].resolution == 32
         assert recipe.train.total_kimg == 40 and recipe.train.d_steps == 1
         assert recipe.growth.args["batch_size"] == 32 and recipe.data.labels == entry.labels
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ganzoo.interfaces import Noise
 
 _LARGEST_GRID = 2**27  # pixels
@@ -63,6 +65,7 @@ def sample(
     numbers = generation.parse_seeds(seeds)
     shape = None if grid is None or grid == "auto" else _parse_grid(grid)
     generator = generation.load_generator(snapshot, device=device)
+    c: Tensor | None
     if chosen == "all":
         z, c = generation.latents_of_every_class(generator, numbers)
         width = len(str(generator.c_dim - 1))
