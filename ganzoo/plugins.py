@@ -159,6 +159,15 @@ def make_plugin_manager(plugins: Mapping[str, object]) -> LoadedPlugins:
     return loaded
 
 
+def declared_models(plugin: object) -> list[Model]:
+    """The GANs that one plugin declares; for tests. Raises PluginError if something is wrong with it."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    return [
+        entry.model for entry in _collect_models(manager, plugin, Candidate("checked", Owner("checked", "0"), None))
+    ]
+
+
 def installed() -> list[Candidate]:
     """Every entry point of the group ``ganzoo``, sorted by name; nothing is imported."""
     points = sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)

@@ -17,6 +17,7 @@ from ganzoo.cli import main
 from ganzoo.errors import PluginError
 from ganzoo.plugins import ENVIRONMENT, Candidate, load_models, load_plugins
 from ganzoo.registry import Owner
+from ganzoo.testing import declared
 from ganzoo.zoo import by_family
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,6 +148,12 @@ def test_a_name_of_two_plugins_is_neithers(installed):
     assert message in " ".join(run("zoo")[1].split())
     # The list is the only thing that fails: components of both load.
     assert not load_plugins().failures
+
+
+def test_authors_can_check_what_they_declare():
+    assert [model.name for model in declared(declares({"name": "a"}, {"name": "b"}))] == ["a", "b"]
+    with pytest.raises(PluginError, match="registers two models 'my-gan'"):
+        declared(declares({}, {}))
 
 
 def test_without_plugins_the_zoo_is_empty(installed):

@@ -22,7 +22,7 @@ from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.extras import check_augmentation, check_regularizer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator
-from ganzoo.testing.plugins import check_component, registered
+from ganzoo.testing.plugins import check_component, declared, registered
 from ganzoo.testing.schedules import check_growth_schedule
 
 __all__ = [
@@ -36,5 +36,6 @@ __all__ = [
     "check_loss",
     "check_metric",
     "check_regularizer",
+    "declared",
     "registered",
 ]
