@@ -51,7 +51,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees of one step; all tensors are on the training device.
+    """What a loss sees of one step, or of a part of it (``train.accumulate``); all tensors are on the training device.
 
     real [N, C, R, R] in [-1, 1], R = growth.resolution, already passed through ``GrowthSchedule.process_reals``.
     c [N, c_dim]: labels of the real images, or None. z [N, z_dim]: latents, standard normal.
@@ -159,7 +159,8 @@ class Discriminator(nn.Module, ABC):
         """As ``Generator.check_resolution``."""
 
     def check_batch_size(self, n: int) -> None:
-        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch).
+        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch,
+        or with ``train.accumulate`` the micro-batches that it is cut into).
 
         Core asks for every phase before training starts: such a mistake must not end a run after days.
         """
@@ -201,7 +202,16 @@ class Regularizer(ABC):
 
     @abstractmethod
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
-        """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``."""
+        """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``.
+
+        None at all, {}, where everything is done by ``after_step``; then ``every`` is 1.
+        """
+
+    def after_step(self, player: nn.Module) -> None:  # noqa: B027 (optional)
+        """Called after every optimiser step of its player, also those of lazy regularizers, without gradients.
+
+        It may change parameters in place, and must be deterministic: every process changes its own.
+        """
 
     def check(self, G: Generator, D: Discriminator) -> None:  # noqa: B027 (optional)
         """As ``Loss.check``."""

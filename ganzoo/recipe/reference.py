@@ -33,6 +33,7 @@ _SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("data", models.DataConfig),
     ("optimizer", models.OptimizerConfig),
     ("optimizer.args (adam)", models.AdamArgs),
+    ("optimizer.args (rmsprop)", models.RMSpropArgs),
     ("train", models.TrainConfig),
     ("eval", models.EvalConfig),
     ("system", models.SystemConfig),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError
-from ganzoo.interfaces import Augmentation, Discriminator, GrowthState, Regularizer
+from ganzoo.interfaces import Augmentation, Batch, Discriminator, Generator, GrowthState, Regularizer
 from ganzoo.training import distributed
+
+TermsOf = Callable[[Generator, Discriminator, Batch], dict[str, Tensor]]
 
 
 class Regularizers:
@@ -18,13 +20,20 @@ class Regularizers:
     def __init__(self, regularizers: Sequence[Regularizer]) -> None:
         self._all = list(regularizers)
 
-    def of_every_step(self, player: str) -> list[Regularizer]:
-        """Those whose terms belong to the player's loss."""
-        return [r for r in self._all if r.player == player and r.every <= 1]
+    def of_every_step(self, player: str) -> list[TermsOf]:
+        """Terms that belong to the player's loss."""
+        return [r.terms for r in self._all if r.player == player and r.every <= 1]
 
     def due(self, player: str, step: int) -> list[Regularizer]:
         """Lazy ones that get an optimiser step of their own after the player's step number ``step``."""
         return [r for r in self._all if r.player == player and r.every > 1 and step % r.every == 0]
+
+    @torch.no_grad()
+    def after_step(self, player: str, module: nn.Module) -> None:
+        """Let the player's regularizers at its weights, after an optimiser step."""
+        for r in self._all:
+            if r.player == player:
+                r.after_step(module)
 
     def steps_share(self, player: str) -> float:
         """Share of the player's optimiser steps that its loss has: k / (k + 1) with one lazy regularizer every k steps.
@@ -54,11 +63,15 @@ class AugmentedDiscriminator(Discriminator):
         return {name: value.item() for name, value in saved.items() if value.numel() == 1}
 
     @torch.no_grad()
-    def adapt(self, real: Tensor, c: Tensor | None, growth: GrowthState, step: int) -> None:
-        """Let the augmentation adjust to D's opinion of ``real`` images, of all processes, if it is time to."""
+    def adapt(self, real: Tensor, c: Tensor | None, growth: GrowthState, step: int, *, parts: int = 1) -> None:
+        """Let the augmentation adjust to D's opinion of ``real`` images, of all processes, if it is time to.
+
+        parts: D is given so many parts of them, one after another.
+        """
         every = self.augmentation.adapts_every
         if every and step % every == 0:
-            logits = self(real, c, growth=growth)
+            labels = [None] * parts if c is None else c.chunk(parts)
+            logits = torch.cat([self(x, y, growth=growth) for x, y in zip(real.chunk(parts), labels, strict=True)])
             scores = logits[:, 0].flatten(1).mean(1) if logits.ndim == 4 else logits[:, 0]
             self.augmentation.adapt(distributed.gather(scores.float()), every * growth.batch_size)
 
