@@ -45,9 +45,10 @@ def ganzoo_register_losses(register: Register) -> None:
 
 @hookimpl
 def ganzoo_register_regularizers(register: Register) -> None:
-    from .regularizers import GradientPenalty
+    from .regularizers import GradientPenalty, WeightClipping
 
     register("gradient-penalty", GradientPenalty)
+    register("weight-clipping", WeightClipping)
 
 
 @hookimpl
@@ -106,6 +107,15 @@ def ganzoo_register_models(register: RegisterModel) -> None:
             year=2017,
             url="https://arxiv.org/abs/1611.04076",
             recipes=("lsgan_64",),
+        ),
+        Model(
+            name="wgan",
+            family="classic",
+            title="Wasserstein GAN",
+            authors="Arjovsky et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1701.07875",
+            recipes=("wgan_64",),
         ),
         Model(
             name="wgan-gp",

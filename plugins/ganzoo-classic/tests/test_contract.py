@@ -23,6 +23,7 @@ OPTIONS = {
     ("loss", "hinge"): {},
     ("loss", "relativistic"): {},
     ("regularizer", "gradient-penalty"): {},
+    ("regularizer", "weight-clipping"): {},
 }
 LOSSES = sorted(name for kind, name in OPTIONS if kind == "loss")
 SIZES = {"img_resolution": 8, "img_channels": 3}
