@@ -141,9 +141,13 @@ class StyleGenerator(Generator):
 
 
 class Discriminator(nn.Module, ABC):
-    """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none."""
+    """Images to logits. aux_dim: number of class logits behind the first column (AC-GAN), 0 = none.
+
+    has_features: whether there is more to be had than logits, see ``features``.
+    """
 
     aux_dim: int = 0
+    has_features: bool = False
 
     def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int) -> None:
         super().__init__()
@@ -154,6 +158,13 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """What the last layer makes logits of, for images and labels as in ``forward``: float32 [N, F].
+
+        Differentiable, and there only if ``has_features``: who asks for it checks that first. Raises ValueError else.
+        """
+        raise ValueError(f"{type(self).__name__} has no features to give: its has_features is false")
 
     def check_resolution(self, resolution: int) -> None:
         """As ``Generator.check_resolution``."""

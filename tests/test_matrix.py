@@ -76,6 +76,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("regularizer", "path-length"): {"every": 4},
     ("regularizer", "gradient-penalty"): {},
     ("regularizer", "weight-clipping"): {},
+    ("regularizer", "gdpp"): {},
     ("regularizer", "orthogonal"): {},
     # At p = 0 nothing would happen.
     ("augmentation", "ada"): {"groups": ["blit", "geom", "color", "filter", "noise", "cutout"], "p_start": 0.5},

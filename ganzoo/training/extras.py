@@ -49,10 +49,13 @@ class AugmentedDiscriminator(Discriminator):
 
     def __init__(self, D: Discriminator, augmentation: Augmentation) -> None:
         super().__init__(c_dim=D.c_dim, img_resolution=D.img_resolution, img_channels=D.img_channels)
-        self.D, self.augmentation, self.aux_dim = D, augmentation, D.aux_dim
+        self.D, self.augmentation, self.aux_dim, self.has_features = D, augmentation, D.aux_dim, D.has_features
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         return self.D(self.augmentation(img), c, growth=growth)
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        return self.D.features(self.augmentation(img), c, growth=growth)
 
     def check_batch_size(self, n: int) -> None:
         self.D.check_batch_size(n)

@@ -182,11 +182,8 @@ def take_lazy_steps(s: Session, player: Player, step: int, real: Tensor, c: Tens
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
     """``parts`` batches of equal size, in order; their growth is that of the whole."""
-
-    def split(x: Tensor | None) -> Sequence[Tensor | None]:
-        return [None] * parts if x is None else x.chunk(parts)
-
-    pieces = zip(split(batch.real), split(batch.c), split(batch.z), split(batch.gen_c), strict=True)
+    cs, gen_cs = ([None] * parts if x is None else x.chunk(parts) for x in (batch.c, batch.gen_c))
+    pieces = zip(batch.real.chunk(parts), cs, batch.z.chunk(parts), gen_cs, strict=True)
     return [replace(batch, real=real, c=c, z=z, gen_c=gen_c) for real, c, z, gen_c in pieces]
 
 

@@ -45,8 +45,10 @@ def ganzoo_register_losses(register: Register) -> None:
 
 @hookimpl
 def ganzoo_register_regularizers(register: Register) -> None:
+    from .gdpp import GDPP
     from .regularizers import GradientPenalty, WeightClipping
 
+    register("gdpp", GDPP)
     register("gradient-penalty", GradientPenalty)
     register("weight-clipping", WeightClipping)
 

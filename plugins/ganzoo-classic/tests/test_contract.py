@@ -24,6 +24,7 @@ OPTIONS = {
     ("loss", "relativistic"): {},
     ("regularizer", "gradient-penalty"): {},
     ("regularizer", "weight-clipping"): {},
+    ("regularizer", "gdpp"): {},
 }
 LOSSES = sorted(name for kind, name in OPTIONS if kind == "loss")
 SIZES = {"img_resolution": 8, "img_channels": 3}
