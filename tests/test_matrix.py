@@ -54,11 +54,13 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("discriminator", "stylegan2"): {"channel_base": 64, "channel_max": 8, "mapping_layers": 2},
     ("generator", "dcgan"): {"z_dim": 8, "ngf": 4, "fmap_max": 8},
     ("generator", "mlp"): {"z_dim": 8, "hidden_dim": 8},
+    ("generator", "lapgan"): {"base_resolution": 4, "base_z_dim": 4, "hidden_dim": 8, "ngf": 4},
     ("generator", "biggan"): {"z_dim": 8, "ch": 4, "shared_dim": 4},
     ("generator", "sagan"): {"z_dim": 8, "ch": 4},
     ("generator", "sngan"): {"z_dim": 8, "ch": 4},
     ("discriminator", "dcgan"): {"ndf": 4, "fmap_max": 8, "norm": "none"},
     ("discriminator", "mlp"): {"hidden_dim": 8},
+    ("discriminator", "lapgan"): {"base_resolution": 4, "hidden_dim": 8, "ndf": 4},
     ("discriminator", "biggan"): {"ch": 4},
     ("discriminator", "sagan"): {"ch": 4},
     ("discriminator", "sngan"): {"ch": 4},
@@ -67,6 +69,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "wgan"): {},
     ("loss", "hinge"): {},
     ("loss", "relativistic"): {},
+    ("loss", "lapgan"): {},
     ("loss", "biggan-hinge"): {},
     ("loss", "non-saturating"): {},
     ("loss", "wgan-gp"): {},
@@ -86,6 +89,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("growth", "fade"): {"batch_size": BATCH_SIZE, "lr": 0.002, "stable_kimg": 0.002, "fade_kimg": 0.004},
 }
 KINDS = {kind for kind, _ in SMALL}
+FAMILIES = ["lapgan"]
 PLAYERS_AND_TERMS = ("generator", "discriminator", "loss", "regularizer")
 
 Combination = dict[str, str | None]  # kind -> name, or None for going without
@@ -278,6 +282,9 @@ def test_every_two(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
     outdir = tmp_path / "runs"
     kinds = choices(zoo, *PLAYERS_AND_TERMS, "augmentation")
     accepted = walk(kinds, zoo, built, outdir)
+    for name in FAMILIES:  # three that go with each other only, which two at a time need not meet
+        family = kinds | {kind: [name] for kind in ("generator", "discriminator", "loss")}
+        accepted += walk(family, zoo, built, outdir)
     idle = [(kind, name) for kind, names in kinds.items() for name in names if all(a[kind] != name for a in accepted)]
     assert not idle, f"refused whatever they are combined with: {idle}"
     walk(choices(zoo, *PLAYERS_AND_TERMS), zoo, built, outdir, labels=True, precision="bf16")

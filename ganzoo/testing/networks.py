@@ -231,6 +231,7 @@ def _check_features(
     for growth in growth_states(resolutions):
         img = images[growth.resolution].clone().requires_grad_()
         quiet = _eval(D)
+        assert isinstance(quiet, Discriminator)
         with contract.attempt(f"features at {_name(growth)}"):
             found = quiet.features(img, c, growth=growth)
             with torch.autocast("cpu", dtype=torch.bfloat16):

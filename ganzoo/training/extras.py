@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +52,9 @@ class AugmentedDiscriminator(Discriminator):
         super().__init__(c_dim=D.c_dim, img_resolution=D.img_resolution, img_channels=D.img_channels)
         self.D, self.augmentation, self.aux_dim, self.has_features = D, augmentation, D.aux_dim, D.has_features
 
-    def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        return self.D(self.augmentation(img), c, growth=growth)
+    def forward(self, img: Tensor, c: Tensor | None = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
+        """What else a loss tells a D that is made for it is passed on."""
+        return self.D(self.augmentation(img), c, **kwargs)
 
     def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         return self.D.features(self.augmentation(img), c, growth=growth)

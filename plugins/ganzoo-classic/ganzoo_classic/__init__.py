@@ -17,23 +17,28 @@ if TYPE_CHECKING:
 @hookimpl
 def ganzoo_register_generators(register: Register) -> None:
     from .dcgan import Generator
+    from .lapgan import Generator as LAPGANGenerator
     from .mlp import Generator as MLPGenerator
 
     register("dcgan", Generator)
     register("mlp", MLPGenerator)
+    register("lapgan", LAPGANGenerator)
 
 
 @hookimpl
 def ganzoo_register_discriminators(register: Register) -> None:
     from .dcgan import Discriminator
+    from .lapgan import Discriminator as LAPGANDiscriminator
     from .mlp import Discriminator as MLPDiscriminator
 
     register("dcgan", Discriminator)
     register("mlp", MLPDiscriminator)
+    register("lapgan", LAPGANDiscriminator)
 
 
 @hookimpl
 def ganzoo_register_losses(register: Register) -> None:
+    from .lapgan import LAPGANLoss
     from .losses import HingeLoss, LSGANLoss, MinimaxLoss, RelativisticLoss, WassersteinLoss
 
     register("minimax", MinimaxLoss)
@@ -41,6 +46,7 @@ def ganzoo_register_losses(register: Register) -> None:
     register("wgan", WassersteinLoss)
     register("hinge", HingeLoss)
     register("relativistic", RelativisticLoss)
+    register("lapgan", LAPGANLoss)
 
 
 @hookimpl
