@@ -24,12 +24,23 @@ _LARGEST_GRID = 2**27  # pixels
     "--outdir", type=click.Path(path_type=Path), default=Path("samples"), show_default=True, help="Where images go."
 )
 @click.option("--class", "chosen", metavar="K", help="Class name or index, or all; without it each seed draws its own.")
-@click.option("--trunc", type=float, metavar="PSI", help="Style generators: how far w is from its mean; 1 = as it is.")
+@click.option(
+    "--trunc",
+    type=float,
+    metavar="PSI",
+    help="Style generators: how far w is from its mean; 1 = as it is. Others: numbers of z beyond it are drawn again.",
+)
 @click.option("--trunc-cutoff", type=int, metavar="K", help="Truncate the first K layers only.")
 @click.option(
     "--noise",
     type=click.Choice(["const", "random", "none"]),
     help="Style generators: the stored noise, new noise each time, or none.  [default: const]",
+)
+@click.option(
+    "--standing-stats",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Compute the statistics of batch norm anew, over N batches of latents drawn like those of the images.",
 )
 @click.option(
     "--grid", metavar="ROWSxCOLS", help="Also write grid.png with the first ROWS x COLS images; auto: with all of them."
@@ -43,6 +54,7 @@ def sample(
     trunc: float | None,
     trunc_cutoff: int | None,
     noise: Noise | None,
+    standing_stats: int | None,
     grid: str | None,
     device: str,
 ) -> None:
@@ -65,14 +77,19 @@ def sample(
     numbers = generation.parse_seeds(seeds)
     shape = None if grid is None or grid == "auto" else _parse_grid(grid)
     generator = generation.load_generator(snapshot, device=device)
+    z_trunc = None  # of z where there is no w
+    if trunc is not None and not generator.is_style:
+        if trunc_cutoff is not None:
+            generator.style("no w to truncate in some layers only")
+        z_trunc, trunc = trunc, None
     c: Tensor | None
     if chosen == "all":
-        z, c = generation.latents_of_every_class(generator, numbers)
+        z, c = generation.latents_of_every_class(generator, numbers, z_trunc)
         width = len(str(generator.c_dim - 1))
         names = [f"class{k:0{width}d}-seed{seed:04d}.png" for k in range(generator.c_dim) for seed in numbers]
         layout = generator.c_dim, len(numbers)
     else:
-        z = generation.seeds_to_latents(numbers, generator.z_dim)
+        z = generation.seeds_to_latents(numbers, generator.z_dim, z_trunc)
         c = generation.labels_for_seeds(generator, numbers, chosen)
         names = [f"seed{seed:04d}.png" for seed in numbers]
         cols = shape[1] if shape else math.isqrt(len(numbers) - 1) + 1
@@ -85,6 +102,8 @@ def sample(
             f"{shape[0]}x{shape[1]} images of {size} px are too many for one picture", param_hint="--grid"
         )
 
+    if standing_stats is not None:
+        generation.standing_statistics(generator, standing_stats, trunc=z_trunc)
     images = generation.sample(generator, z, c, trunc=trunc, trunc_cutoff=trunc_cutoff, noise=noise)
 
     console = Console(stderr=True)

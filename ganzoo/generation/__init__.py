@@ -5,6 +5,7 @@ from ganzoo.generation.inputs import labels_for_seeds, latents_of_every_class, p
 from ganzoo.generation.load import LoadedGenerator, load_generator
 from ganzoo.generation.pictures import check_grid, opaque, save_grid
 from ganzoo.generation.sample import sample, sample_w
+from ganzoo.generation.statistics import standing_statistics
 from ganzoo.generation.video import write_video
 from ganzoo.generation.walk import slerp, walk, walk_w
 
@@ -22,6 +23,7 @@ __all__ = [
     "save_grid",
     "seeds_to_latents",
     "slerp",
+    "standing_statistics",
     "walk",
     "walk_w",
     "write_video",

@@ -14,6 +14,7 @@ from ganzoo.generation.load import LoadedGenerator
 from ganzoo.registry import did_you_mean
 
 MAX_SEED = 2**32 - 1  # numpy's RandomState takes no more
+_SMALLEST_TRUNC = 0.01  # below, drawing again and again takes too long, for images that are all one
 _MOST_SEEDS = 100_000  # a slip such as 0-4000000000 must not fill the memory
 
 
@@ -37,9 +38,27 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def seeds_to_latents(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """Latents float32 [len(seeds), z_dim]: ``np.random.RandomState(seed).randn(1, z_dim)``, as in StyleGAN's tools."""
-    return torch.from_numpy(np.concatenate([np.random.RandomState(s).randn(1, z_dim) for s in seeds])).float()
+def seeds_to_latents(seeds: Sequence[int], z_dim: int, trunc: float | None = None) -> Tensor:
+    """Latents float32 [len(seeds), z_dim]: ``np.random.RandomState(seed).randn(1, z_dim)``, as in StyleGAN's tools.
+
+    trunc: numbers beyond [-trunc, trunc] are drawn again, from the same RandomState, until none is left: BigGAN's
+    truncation trick (Brock et al. 2019, section 3.1). Raises GanzooError if it is below 0.01 or no number.
+    """
+    return torch.cat([draw_latents(np.random.RandomState(seed), 1, z_dim, trunc) for seed in seeds])
+
+
+def draw_latents(random: np.random.RandomState, n: int, z_dim: int, trunc: float | None = None) -> Tensor:
+    """Latents float32 [n, z_dim] from ``random``, truncated as in ``seeds_to_latents``."""
+    z = random.randn(n, z_dim)
+    if trunc is not None:
+        if not trunc >= _SMALLEST_TRUNC or trunc == np.inf:
+            raise GanzooError(
+                f"truncation {trunc:g}: latents are drawn again until they lie in [-T, T], so T is a finite number "
+                f"from {_SMALLEST_TRUNC} on; 2 changes little, 0.5 is usual"
+            )
+        while (beyond := np.abs(z) > trunc).any():
+            z[beyond] = random.randn(np.count_nonzero(beyond))
+    return torch.from_numpy(z).float()
 
 
 def labels_for_seeds(
@@ -64,18 +83,20 @@ def labels_for_seeds(
     return torch.eye(generator.c_dim)[classes]
 
 
-def latents_of_every_class(generator: LoadedGenerator, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+def latents_of_every_class(
+    generator: LoadedGenerator, seeds: Sequence[int], trunc: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Every seed with every class: z [K * S, z_dim] and one-hot c [K * S, c_dim] of S seeds and K classes.
 
-    The first class with every seed comes first. Raises GanzooError for a generator without labels, and for more than
-    100,000 in all.
+    The first class with every seed comes first. trunc: as in ``seeds_to_latents``. Raises GanzooError for a generator
+    without labels, and for more than 100,000 in all.
     """
     labels_for_seeds(generator, seeds[:1], 0)  # refuses a generator without labels
     if len(seeds) * generator.c_dim > _MOST_SEEDS:
         raise GanzooError(
             f"{len(seeds):,} seeds of {generator.c_dim:,} classes are more than {_MOST_SEEDS:,} images; take fewer"
         )
-    z = seeds_to_latents(seeds, generator.z_dim).repeat(generator.c_dim, 1)
+    z = seeds_to_latents(seeds, generator.z_dim, trunc).repeat(generator.c_dim, 1)
     return z, torch.eye(generator.c_dim).repeat_interleave(len(seeds), 0)
 
 

@@ -52,7 +52,7 @@ class AugmentedDiscriminator(Discriminator):
         super().__init__(c_dim=D.c_dim, img_resolution=D.img_resolution, img_channels=D.img_channels)
         self.D, self.augmentation, self.aux_dim, self.has_features = D, augmentation, D.aux_dim, D.has_features
 
-    def forward(self, img: Tensor, c: Tensor | None = None, **kwargs: Any) -> Tensor:  # type: ignore[override]
+    def forward(self, img: Tensor, c: Tensor | None = None, **kwargs: Any) -> Tensor:
         """What else a loss tells a D that is made for it is passed on."""
         return self.D(self.augmentation(img), c, **kwargs)
 

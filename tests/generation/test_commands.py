@@ -124,6 +124,25 @@ def test_truncation_draws_images_to_the_mean(run, make_snapshot, tmp_path):
     assert 0 < np.abs(half_a - half_b).mean() < np.abs(a - b).mean()
 
 
+def test_truncation_without_w_and_standing_statistics(run, make_snapshot, tmp_path):
+    """A seed's picture depends on --trunc and --standing-stats, and on no other seed."""
+    snapshot = make_snapshot()
+    given = {
+        "plain": [],
+        "large": ["--trunc", "50"],
+        "half": ["--trunc", "0.5"],
+        "stats": ["--standing-stats", "3"],
+        "both": ["--trunc", "0.5", "--standing-stats", "3"],
+    }
+    for outdir, arguments in given.items():
+        code, output = run("sample", snapshot, "--seeds", "0-1", "--outdir", outdir, *arguments, "--device", "cpu")
+        assert code == 0, output
+    run("sample", snapshot, "--seeds", "1", "--outdir", "alone", *given["both"], "--device", "cpu")
+    images = {d: (tmp_path / d / "seed0001.png").read_bytes() for d in (*given, "alone")}
+    assert images["large"] == images["plain"] and images["alone"] == images["both"]
+    assert len(set(images.values())) == 4
+
+
 def test_truncation_ends_at_the_cutoff(run, make_snapshot, tmp_path):
     snapshot = make_snapshot(generator="small-style")
     for outdir, arguments in (("all", []), ("first", ["--trunc-cutoff", 1]), ("both", ["--trunc-cutoff", 2])):
@@ -148,8 +167,12 @@ def test_noise_is_chosen(run, make_snapshot, tmp_path):
 @pytest.mark.parametrize(
     ("generator", "arguments", "message"),
     [
-        ("small", ["--trunc", "0.7"], "has no w to truncate: 'small' is no style generator"),
-        ("small", ["--trunc", "1"], "has no w to truncate"),
+        ("small", ["--trunc", "0.7", "--trunc-cutoff", "1"], "has no w to truncate in some layers only: 'small' is no"),
+        ("small", ["--trunc", "0"], "truncation 0: latents are drawn again until they lie in"),
+        ("small", ["--trunc", "nan"], "truncation nan: latents"),
+        ("small", ["--trunc", "inf"], "truncation inf: latents"),
+        ("small", ["--standing-stats", "0"], "0 is not in the range"),
+        ("small-style", ["--standing-stats", "4"], "'small-style' has no batch norm with running statistics"),
         ("small", ["--noise", "const"], "has no noise to choose: 'small' is no style generator"),
         ("small-style", ["--trunc", "nan"], "truncation nan is no finite number"),
         ("small-style", ["--trunc", "inf"], "truncation inf is no finite number"),
