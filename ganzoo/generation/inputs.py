@@ -57,7 +57,7 @@ def draw_latents(random: np.random.RandomState, n: int, z_dim: int, trunc: float
                 f"from {_SMALLEST_TRUNC} on; 2 changes little, 0.5 is usual"
             )
         while (beyond := np.abs(z) > trunc).any():
-            z[beyond] = random.randn(np.count_nonzero(beyond))
+            z[beyond] = random.randn(int(beyond.sum()))
     return torch.from_numpy(z).float()
 
 
