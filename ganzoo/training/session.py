@@ -120,9 +120,9 @@ class Session:
         return GanzooError(
             f"{self.run_dir}: {device_name(self.system.device)} has not enough memory at kimg "
             f"{self.state.nimg / 1000:g}, {growth.resolution} px with a batch of {growth.batch_size} over "
-            f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size, or "
-            f"go on where there is more: on a larger GPU, on several, or with system.precision: bf16 "
-            f"(ganzoo run --resume {self.run_dir})."
+            f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size or "
+            "a larger train.accumulate, or go on where there is more: on a larger GPU, on several, or with "
+            f"system.precision: bf16 (ganzoo run --resume {self.run_dir})."
         )
 
     def _means(self) -> dict[str, float]:
