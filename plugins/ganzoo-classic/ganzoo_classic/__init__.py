@@ -81,6 +81,15 @@ def ganzoo_register_models(register: RegisterModel) -> None:
             recipes=("cgan_mnist",),
         ),
         Model(
+            name="lapgan",
+            family="classic",
+            title="Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks",
+            authors="Denton et al.",
+            year=2015,
+            url="https://arxiv.org/abs/1506.05751",
+            recipes=("lapgan_cifar10",),
+        ),
+        Model(
             name="dcgan",
             family="classic",
             title="Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
@@ -133,6 +142,15 @@ def ganzoo_register_models(register: RegisterModel) -> None:
             year=2017,
             url="https://arxiv.org/abs/1704.00028",
             recipes=("wgan-gp_cifar10",),
+        ),
+        Model(
+            name="gdpp",
+            family="classic",
+            title="GDPP: Learning Diverse Generations Using Determinantal Point Processes",
+            authors="Elfeki et al.",
+            year=2019,
+            url="https://arxiv.org/abs/1812.00068",
+            recipes=(),
         ),
         Model(
             name="r3gan",

@@ -47,7 +47,7 @@ def spectrum(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GDPP(ganzoo.Regularizer):
-    """weight * (magnitude + structure), equations 4 to 6: G's images shall have eigenvalues and eigenvectors of real ones.
+    """weight * (magnitude + structure), equations 4 to 6: G's images shall vary as real ones do.
 
     Magnitude: the sum of |real - fake| over eigenvalues. Structure: minus the sum of the cosines of eigenvectors, each
     weighed by the real eigenvalue, which are scaled to [0, 1]. An eigenvector and its opposite are the same one: of
