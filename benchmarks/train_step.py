@@ -31,7 +31,7 @@ from ganzoo.plugins import load_plugins
 from ganzoo.recipe import load_recipe
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.distributed import Processes
-from ganzoo.training.loop import take_step
+from ganzoo.training.loop import follow_gradients, total_loss
 from ganzoo.training.reals import RealImages
 from ganzoo.training.session import make_optimizer
 from ganzoo.training.system import choose_system, device_name
@@ -150,7 +150,9 @@ class Case:
             z = torch.randn(len(real), self.G.z_dim, device=real.device)
             with self.system.autocast():
                 terms = terms_of(self.G, self.D, Batch(real, None, z, None, self.growth))
-            take_step(player, optimizer, lr, terms)
+            optimizer.zero_grad(set_to_none=True)
+            total_loss(terms).backward()
+            follow_gradients(player, optimizer, lr)
         if real.device.type == "cuda":
             torch.cuda.synchronize()
 

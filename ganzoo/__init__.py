@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StyleGenerator,
         Translator,
     )
+    from ganzoo.zoo import Model
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ _LAZY = {
     "ImageSet": "ganzoo.interfaces",
     "Loss": "ganzoo.interfaces",
     "Metric": "ganzoo.interfaces",
+    "Model": "ganzoo.zoo",
     "Phase": "ganzoo.interfaces",
     "Regularizer": "ganzoo.interfaces",
     "StyleGenerator": "ganzoo.interfaces",
@@ -83,6 +85,7 @@ __all__ = [
     "ImageSet",
     "Loss",
     "Metric",
+    "Model",
     "Phase",
     "PluginError",
     "RecipeError",

@@ -118,18 +118,25 @@ def build_growth(recipe: Recipe, registry: Registry, *, world_size: int = 1) -> 
 def check_phases(
     recipe: Recipe, registry: Registry, G: Generator, D: Discriminator, phases: Iterable[Phase], *, world_size: int = 1
 ) -> None:
-    """Raise RecipeError for the first phase that G or D cannot do, or whose batches the processes cannot share."""
+    """Raise RecipeError for the first phase that G or D cannot do, or whose batches cannot be divided."""
+    accumulate = recipe.train.accumulate
     for phase in phases:
         where = f"growth: a batch of {phase.batch_size} at {phase.resolution} px"
         if phase.batch_size % world_size:
             raise RecipeError(f"{where} cannot be shared by {world_size} processes; use a multiple of {world_size}")
+        if phase.batch_size % (world_size * accumulate):
+            raise RecipeError(
+                f"{where} does not divide into train.accumulate {accumulate} micro-batches"
+                + (f" in each of {world_size} processes" if world_size > 1 else "")
+                + f"; use a multiple of {world_size * accumulate}, or another train.accumulate"
+            )
         for kind, player in (("generator", G), ("discriminator", D)):
             try:
                 player.check_resolution(phase.resolution)
                 if isinstance(player, Translator) and phase.resolution % player.size_multiple:
                     raise ValueError(f"it translates images whose size is a multiple of {player.size_multiple} px")
                 if isinstance(player, Discriminator):
-                    player.check_batch_size(phase.batch_size // world_size)
+                    player.check_batch_size(phase.batch_size // world_size // accumulate)
             except ValueError as error:
                 entry = registry.get(kind, getattr(recipe, kind).name)
                 raise RecipeError(f"{where}: {kind} {entry.name!r} of {entry.owner}: {error}") from error

@@ -14,6 +14,8 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from ganzoo.zoo import Model
+
 hookspec = pluggy.HookspecMarker("ganzoo")
 hookimpl = pluggy.HookimplMarker("ganzoo")
 
@@ -28,6 +30,12 @@ class RegisterCommand(Protocol):
     """What the hook for commands receives: call it once for every command."""
 
     def __call__(self, name: str, command: click.Command) -> None: ...
+
+
+class RegisterModel(Protocol):
+    """What the hook for models receives: call it once for every GAN."""
+
+    def __call__(self, model: Model) -> None: ...
 
 
 @hookspec
@@ -86,6 +94,14 @@ def ganzoo_register_commands(register: RegisterCommand) -> None:
 
     Called for ``ganzoo --help``, and for a command that core does not have. Import neither torch nor numpy before a
     command runs, or all of ``ganzoo --help`` becomes slow.
+    """
+
+
+@hookspec
+def ganzoo_register_models(register: RegisterModel) -> None:
+    """Declare the GANs that the plugin brings: ``register(ganzoo.Model(name="progan", ...))``.
+
+    Called for ``ganzoo zoo`` alone. Import neither torch nor numpy here.
     """
 
 

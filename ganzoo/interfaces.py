@@ -57,7 +57,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees of one step; all tensors are on the training device.
+    """What a loss sees of one step, or of a part of it (``train.accumulate``); all tensors are on the training device.
 
     real [N, C, R, R] in [-1, 1], R = growth.resolution, already passed through ``GrowthSchedule.process_reals``.
     c [N, c_dim]: labels of the real images, or None. z [N, z_dim]: latents, standard normal; for a Translator the
@@ -190,10 +190,12 @@ class Discriminator(nn.Module, ABC):
 
     sees_source: whether it judges an image together with the one that it was translated from (pix2pix): it is then
     called with ``source=batch.z``, [N, in_channels, R, R], and only by losses and regularizers that pass it.
+    has_features: whether there is more to be had than logits, see ``features``.
     """
 
     aux_dim: int = 0
     sees_source: bool = False
+    has_features: bool = False
 
     def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int) -> None:
         super().__init__()
@@ -205,11 +207,19 @@ class Discriminator(nn.Module, ABC):
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
 
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """What the last layer makes logits of, for images and labels as in ``forward``: float32 [N, F].
+
+        Differentiable, and there only if ``has_features``: who asks for it checks that first. Raises ValueError else.
+        """
+        raise ValueError(f"{type(self).__name__} has no features to give: its has_features is false")
+
     def check_resolution(self, resolution: int) -> None:
         """As ``Generator.check_resolution``."""
 
     def check_batch_size(self, n: int) -> None:
-        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch).
+        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch,
+        or with ``train.accumulate`` the micro-batches that it is cut into).
 
         Core asks for every phase before training starts: such a mistake must not end a run after days.
         """
@@ -257,7 +267,16 @@ class Regularizer(ABC):
 
     @abstractmethod
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
-        """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``."""
+        """Named terms, each [N] (or [N, 1]) or a scalar, as those of a ``Loss``; never multiplied by ``every``.
+
+        None at all, {}, where everything is done by ``after_step``; then ``every`` is 1.
+        """
+
+    def after_step(self, player: nn.Module) -> None:  # noqa: B027 (optional)
+        """Called after every optimiser step of its player, also those of lazy regularizers, without gradients.
+
+        It may change parameters in place, and must be deterministic: every process changes its own.
+        """
 
     def check(self, G: Generator, D: Discriminator) -> None:  # noqa: B027 (optional)
         """As ``Loss.check``."""

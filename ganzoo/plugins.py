@@ -10,10 +10,10 @@ import inspect
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -21,6 +21,7 @@ import ganzoo
 from ganzoo import hookspecs
 from ganzoo.errors import GanzooError, PluginError
 from ganzoo.registry import Entry, Owner, Registry, constructor_parameters, did_you_mean
+from ganzoo.zoo import Model, PluginModel
 
 if TYPE_CHECKING:
     import click
@@ -93,6 +94,18 @@ class LoadedCommands:
     failures: list[PluginFailure] = field(default_factory=list)
 
 
+@dataclass
+class LoadedModels:
+    """What ``load_models`` found. refused: by name, why a model is left out that two plugins declare."""
+
+    models: dict[str, PluginModel] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    failures: list[PluginFailure] = field(default_factory=list)
+
+
+Named = TypeVar("Named", PluginCommand, PluginModel)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A plugin before it is loaded: ``load`` imports it."""
@@ -117,26 +130,22 @@ def load_commands(taken: Iterable[str]) -> LoadedCommands:
     taken: names of core's commands. A name has one owner: core keeps its own, and one that two plugins register is
     neither's. Never raises for a plugin's mistake; raises PluginError as ``load_plugins`` does.
     """
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
     loaded = LoadedCommands()
     owners = {name: [Owner("ganzoo", ganzoo.__version__)] for name in taken}
-    for candidate, plugin in _import_each(_wanted(), loaded.failures):
-        try:
-            found = _collect_commands(manager, plugin, candidate)
-        except (Exception, SystemExit) as error:
-            loaded.failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
-            continue
-        for entry in found:
-            owners.setdefault(entry.name, []).append(entry.owner)
-            loaded.commands[entry.name] = entry
-    for name in [name for name in loaded.commands if len(owners[name]) > 1]:
-        first, *others = owners[name]
-        del loaded.commands[name]
-        loaded.refused[name] = (
-            f"command {name!r} of {' and '.join(map(str, others))} is also one of {first}: two owners of one name. "
-            f"Uninstall one of them, or leave one out with {ENVIRONMENT}"
-        )
+    found = _collect_apart(_collect_commands, loaded.failures)
+    loaded.commands, loaded.refused = _one_owner_each("command", found, owners)
+    return loaded
+
+
+def load_models() -> LoadedModels:
+    """The GANs that the plugins which ``load_plugins`` would load declare; their components are not asked for.
+
+    A name that two plugins declare is neither's. Never raises for a plugin's mistake; raises PluginError as
+    ``load_plugins`` does.
+    """
+    loaded = LoadedModels()
+    found = _collect_apart(_collect_models, loaded.failures)
+    loaded.models, loaded.refused = _one_owner_each("model", found, {})
     return loaded
 
 
@@ -149,6 +158,15 @@ def make_plugin_manager(plugins: Mapping[str, object]) -> LoadedPlugins:
     if loaded.failures:
         raise PluginError("\n".join(map(str, loaded.failures)))
     return loaded
+
+
+def declared_models(plugin: object) -> list[Model]:
+    """The GANs that one plugin declares; for tests. Raises PluginError if something is wrong with it."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    return [
+        entry.model for entry in _collect_models(manager, plugin, Candidate("checked", Owner("checked", "0"), None))
+    ]
 
 
 def installed() -> list[Candidate]:
@@ -205,6 +223,40 @@ def _import_each(candidates: Iterable[Candidate], failures: list[PluginFailure])
             failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
             continue
         yield candidate, plugin
+
+
+def _collect_apart(
+    collect: Callable[[pluggy.PluginManager, object, Candidate], list[Named]], failures: list[PluginFailure]
+) -> Iterator[Named]:
+    """What ``collect`` gets from each plugin by itself; one that fails lands in ``failures``."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    for candidate, plugin in _import_each(_wanted(), failures):
+        try:
+            found = collect(manager, plugin, candidate)
+        except (Exception, SystemExit) as error:
+            failures.append(PluginFailure(candidate.name, candidate.owner, _reason(error)))
+            continue
+        yield from found
+
+
+def _one_owner_each(
+    kind: str, found: Iterable[Named], owners: dict[str, list[Owner]]
+) -> tuple[dict[str, Named], dict[str, str]]:
+    """By name, what has one owner, and why the others are refused. owners: of names that are taken already."""
+    kept: dict[str, Named] = {}
+    for entry in found:
+        owners.setdefault(entry.name, []).append(entry.owner)
+        kept[entry.name] = entry
+    refused: dict[str, str] = {}
+    for name in [name for name in kept if len(owners[name]) > 1]:
+        first, *others = owners[name]
+        del kept[name]
+        refused[name] = (
+            f"{kind} {name!r} of {' and '.join(map(str, others))} is also one of {first}: two owners of one name. "
+            f"Uninstall one of them, or leave one out with {ENVIRONMENT}"
+        )
+    return kept, refused
 
 
 def _add(loaded: LoadedPlugins, candidate: Candidate, plugin: object) -> None:
@@ -272,11 +324,31 @@ def _collect_commands(manager: pluggy.PluginManager, plugin: object, candidate: 
             raise PluginError(f"registers two commands {name!r}")
         commands[name] = PluginCommand(name, command, candidate.owner)
 
+    _ask_apart(manager, plugin, candidate, "ganzoo_register_commands", register)
+    return list(commands.values())
+
+
+def _collect_models(manager: pluggy.PluginManager, plugin: object, candidate: Candidate) -> list[PluginModel]:
+    """Ask this one plugin for the GANs that it declares; each has checked itself."""
+    models: dict[str, PluginModel] = {}
+
+    def register(model: Model) -> None:
+        if not isinstance(model, Model):
+            raise PluginError(f"registers {model!r} as a model, which is no ganzoo.Model")
+        if model.name in models:
+            raise PluginError(f"registers two models {model.name!r}")
+        models[model.name] = PluginModel(model, candidate.owner)
+
+    _ask_apart(manager, plugin, candidate, "ganzoo_register_models", register)
+    return list(models.values())
+
+
+def _ask_apart(manager: pluggy.PluginManager, plugin: object, candidate: Candidate, hook: str, register: Any) -> None:
+    """Call one hook of a plugin that is not otherwise loaded."""
     if manager.register(plugin, candidate.name) is None:
         raise PluginError("blocked")
     _refuse_misspelled_hooks(plugin, [caller.name for caller in manager.get_hookcallers(plugin) or []])
-    _call_one(manager, plugin, "ganzoo_register_commands", register)
-    return list(commands.values())
+    _call_one(manager, plugin, hook, register)
 
 
 def _call_one(manager: pluggy.PluginManager, plugin: object, hook: str, register: Any) -> None:

@@ -264,6 +264,27 @@ class LinearDiscriminator(ganzoo.Discriminator):
         return self.dense(img.flatten(1)).float()
 
 
+class FeatureDiscriminator(LinearDiscriminator):
+    has_features = True
+
+    def features(self, img, c=None, *, growth):
+        return img.flatten(1).square()
+
+
+class HiddenFeatures(FeatureDiscriminator):
+    has_features = False
+
+
+class MapFeatures(FeatureDiscriminator):
+    def features(self, img, c=None, *, growth):
+        return img
+
+
+class DetachedFeatures(FeatureDiscriminator):
+    def features(self, img, c=None, *, growth):
+        return img.detach().flatten(1) * next(self.parameters()).flatten()[0] + 0 * img.sum()
+
+
 class PatchDiscriminator(LinearDiscriminator):
     def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int) -> None:
         ganzoo.Discriminator.__init__(self, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
@@ -283,7 +304,7 @@ def test_right_discriminator_passes(c_dim):
     check_discriminator(RightDiscriminator, c_dim=c_dim, resolutions=SIZES)
 
 
-@pytest.mark.parametrize("cls", [LinearDiscriminator, PatchDiscriminator])
+@pytest.mark.parametrize("cls", [LinearDiscriminator, PatchDiscriminator, FeatureDiscriminator])
 def test_discriminators_of_one_size_pass(cls):
     check_discriminator(cls, img_channels=1)
 
@@ -301,6 +322,19 @@ def test_discriminators_of_one_size_pass(cls):
 def test_wrong_discriminator_fails(cls, message):
     with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.Discriminator"):
         check_discriminator(cls, resolutions=SIZES)
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (HiddenFeatures, "features gives some, and has_features is false"),
+        (MapFeatures, r"features at 16 px, alpha=1 are .*\[4, 1, 16, 16\]; wanted is torch.float32 \[4, F\]"),
+        (DetachedFeatures, "no gradient of the features .* reaches the image"),
+    ],
+)
+def test_wrong_features_fail(cls, message):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}"):
+        check_discriminator(cls, img_channels=1)
 
 
 def test_minibatch_statistics_can_be_allowed():

@@ -62,6 +62,41 @@ class Refuses(Right):
         raise ValueError("not today")
 
 
+class Shrinks(Right):
+    """No terms: all is done after the step."""
+
+    def __init__(self, *, every: int = 1) -> None:
+        self.every = every
+
+    def terms(self, G, D, batch):
+        return {}
+
+    def after_step(self, player):
+        for parameter in player.parameters():
+            parameter.mul_(0.99)
+
+
+class Lazily(Shrinks):
+    def __init__(self) -> None:
+        self.every = 2
+
+
+class Jumps(Shrinks):
+    def after_step(self, player):
+        for parameter in player.parameters():
+            parameter.add_(torch.rand(()))
+
+
+class DividesByZero(Shrinks):
+    def after_step(self, player):
+        for parameter in player.parameters():
+            parameter.div_(0.0)
+
+
+def test_a_regularizer_without_terms():
+    check_regularizer(Shrinks)
+
+
 @pytest.mark.parametrize("c_dim", [0, 3])
 @pytest.mark.parametrize("cls", [Right, OfG])
 def test_right_regularizers(cls, c_dim):
@@ -77,6 +112,9 @@ def test_right_regularizers(cls, c_dim):
         (Pixelwise, "not yet averaged"),
         (Learns, "has parameters .weight., which nobody trains"),
         (Refuses, "not today"),
+        (Lazily, "has no terms.*every must be 1"),
+        (Jumps, "processes would drift apart"),
+        (DividesByZero, "after_step makes .* not finite"),
     ],
 )
 def test_regularizers_that_break_the_contract(cls, problem):

@@ -25,14 +25,16 @@ COMMANDS = {
     "run": "Train a recipe, or go on with a run.",
     "sample": "Make images from a snapshot.",
     "walk": "Make a video of the way between latents.",
+    "export-dataset": "Make a data set of generated images, with labels.",
     "eval": "Measure a snapshot or images: FID and its kin.",
     "compare": "Put two results of eval side by side.",
     "data": "Inspect and pack images.",
     "recipe": "Check, show and document recipes.",
+    "zoo": "List the installed GANs, with papers and recipes.",
     "plugins": "List the installed plugins.",
     "doctor": "Check this installation, and say what to do.",
 }
-_NAMES = {"eval": "evaluate"}  # eval is Python's
+_NAMES = {"eval": "evaluate", "export-dataset": "export_dataset"}  # eval is Python's
 
 
 class _LazyGroup(click.Group):

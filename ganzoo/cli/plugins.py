@@ -50,7 +50,8 @@ def plugins(as_json: bool) -> None:
             click.echo(f"  {kind:<14s} {names}")
         if commands[p.name]:
             click.echo(f"  {'command':<14s} {', '.join(commands[p.name])}")
-        watches = [hook for hook in p.hooks if hook not in {*REGISTRATION_HOOKS, "ganzoo_register_commands"}]
+        apart = {"ganzoo_register_commands", "ganzoo_register_models"}
+        watches = [hook for hook in p.hooks if hook not in {*REGISTRATION_HOOKS, *apart}]
         if watches:
             click.echo(f"  {'observer':<14s} {', '.join(watches)}")
     for problem in found.refused.values():

@@ -80,7 +80,7 @@ def write_pack(
     """
     kept: list[int] = []
     skipped: list[str] = []
-    with _atomic_folder(dest) as folder:
+    with atomic_folder(dest) as folder:
         with ExitStack() as stack:
             files = {r: stack.enter_context((folder / _level_name(r)).open("wb")) for r in fit.levels}
             for chunk in chunks:
@@ -110,7 +110,8 @@ def remove_leftovers(dest: Path) -> None:
 
 
 @contextmanager
-def _atomic_folder(dest: Path) -> Iterator[Path]:
+def atomic_folder(dest: Path) -> Iterator[Path]:
+    """Fill the folder this yields; it is then renamed to ``dest``, whole or not at all. Raises DataError."""
     temporary = dest.with_name(f".{dest.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

@@ -118,3 +118,10 @@ class TrainingData:
             return None
         assert self._labels is not None
         return to_vectors(self._labels[np.asarray(indices, np.int64)], self.info.c_dim)
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """The class of every image, int64 [N]; None if the run takes no labels, or vectors that are no classes."""
+        if self.info.c_dim == 0 or self._labels is None or self._labels.ndim == 2:
+            return None
+        return self._labels

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -151,12 +159,36 @@ class AdamArgs(Section):
     eps: Positive = Field(1e-8, description="keeps the division finite")
 
 
+class RMSpropArgs(Section):
+    """Arguments of RMSprop; the learning rates are the growth schedule's."""
+
+    alpha: float = Field(0.99, ge=0, lt=1, description="decay of the running mean of squares")
+    eps: Positive = Field(1e-8, description="keeps the division finite")
+    momentum: float = Field(0.0, ge=0, lt=1, description="decay of the running mean of steps; 0 = none")
+
+
 class OptimizerConfig(Section):
     """How both players' parameters are stepped."""
 
-    name: Literal["adam"] = Field("adam", description="the optimiser")
-    args: AdamArgs = AdamArgs()  # type: ignore[call-arg]  # every field has a default
-    reset_on_growth: bool = Field(True, description="start Adam anew when a fade begins or ends, as ProGAN does")
+    name: Literal["adam", "rmsprop"] = Field("adam", description="the optimiser")
+    args: AdamArgs | RMSpropArgs = AdamArgs()  # type: ignore[call-arg]  # every field has a default
+    reset_on_growth: bool = Field(True, description="start it anew when a fade begins or ends, as ProGAN does")
+
+    @classmethod
+    def args_of(cls, name: Any) -> type[AdamArgs] | type[RMSpropArgs]:
+        """The section of an optimiser's arguments."""
+        return RMSpropArgs if name == "rmsprop" else AdamArgs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_by_name(cls, values: Any) -> Any:
+        return {"args": {}, **values} if isinstance(values, dict) else values
+
+    @field_validator("args", mode="wrap")
+    @classmethod
+    def _by_name(cls, value: Any, handler: Any, info: ValidationInfo) -> Any:
+        # Of the optimiser that is named, so that mistakes are told of its arguments and no other's.
+        return cls.args_of(info.data.get("name")).model_validate(value)
 
 
 class TrainConfig(Section):
@@ -164,6 +196,9 @@ class TrainConfig(Section):
 
     total_kimg: float = Field(ge=0.001, allow_inf_nan=False, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
+    accumulate: int = Field(
+        1, ge=1, description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images"
+    )
     ema_beta: float | None = Field(0.999, ge=0, lt=1, description="decay of G_ema, per step")
     ema_kimg: Positive | None = Field(None, description="half-life of G_ema instead, whatever the batch size")
     ema_rampup: Positive | None = Field(None, description="half-life at most this share of the images shown so far")
@@ -173,7 +208,8 @@ class TrainConfig(Section):
     checkpoint_kimg: Positive | None = Field(None, description="between checkpoints; null = as snapshots")
     keep_checkpoints: int = Field(3, ge=1, description="the newest so many are kept")
     grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="rows and columns of the image grids; null = what fits 1,000 pixels"
+        None,
+        description="rows and columns of image grids, a row a class if there are any; null = what fits 1,000 pixels",
     )
 
     @model_validator(mode="before")

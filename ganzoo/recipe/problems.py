@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.recipe.models import OptimizerConfig
 from ganzoo.recipe.strict_yaml import Document, Path, dotted
 from ganzoo.registry import did_you_mean
 
@@ -95,7 +96,7 @@ def _message(detail: Any, data: Any, path: Path, model: type[BaseModel]) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
-        allowed = _allowed(model, path[:-1])
+        allowed = _allowed(model, path[:-1], data)
         return f"no such key{did_you_mean(str(path[-1]), allowed) or '; there are: ' + (', '.join(allowed) or 'none')}"
     text = str(detail["msg"])
     if kind == "value_error":
@@ -129,12 +130,15 @@ def _shown(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _allowed(model: Any, path: Path) -> list[str]:
-    """The keys of the section that ``path`` leads to."""
+def _allowed(model: Any, path: Path, data: Any) -> list[str]:
+    """The keys of the section that ``path`` leads to, in a recipe of ``data``."""
     for key in path:
         field = model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:
             return []
         options = [field.annotation, *get_args(field.annotation)]
+        if model is OptimizerConfig and key == "args":  # one section for each optimiser
+            options = [model.args_of(data.get("name"))]
         model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        data = data.get(key) if isinstance(data, dict) else None
     return list(model.model_fields) if model is not None else []

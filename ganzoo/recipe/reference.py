@@ -34,6 +34,7 @@ _SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("data.inputs", models.InputsConfig),
     ("optimizer", models.OptimizerConfig),
     ("optimizer.args (adam)", models.AdamArgs),
+    ("optimizer.args (rmsprop)", models.RMSpropArgs),
     ("train", models.TrainConfig),
     ("eval", models.EvalConfig),
     ("system", models.SystemConfig),

@@ -22,7 +22,7 @@ from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.extras import check_augmentation, check_degradation, check_regularizer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
-from ganzoo.testing.plugins import check_component, registered
+from ganzoo.testing.plugins import check_component, declared, registered
 from ganzoo.testing.schedules import check_growth_schedule
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "check_metric",
     "check_regularizer",
     "check_translator",
+    "declared",
     "registered",
 ]

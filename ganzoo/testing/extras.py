@@ -41,7 +41,32 @@ def check_regularizer(
     if isinstance(regularizer, nn.Module):
         idle = [name for name, _ in regularizer.named_parameters()]
         contract.require(not idle, f"has parameters ({', '.join(idle)}), which nobody trains: use buffers")
+    acts = type(regularizer).after_step is not Regularizer.after_step
+    if acts:
+        _check_after_step(contract, regularizer, trained)
+    if acts and not regularizer.terms(G, D, batch):
+        contract.require(every == 1, f"has no terms, so there is nothing to do every {every} steps: every must be 1")
+        return
     check_terms_step(contract, regularizer, "terms", trained=trained, other=other, call=(G, D, batch))
+
+
+def _check_after_step(contract: Contract, regularizer: Regularizer, player: nn.Module) -> None:
+    """On copies: every process does it to its own, so the same must come of it, and weights that are numbers."""
+    players = [copy.deepcopy(player) for _ in range(2)]
+    states = [copy.deepcopy(regularizer) for _ in range(2)]
+    for seed, (one, state) in enumerate(zip(players, states, strict=True)):
+        torch.manual_seed(seed)
+        with contract.attempt("after_step"), torch.no_grad():
+            state.after_step(one)
+    before, *after = (dict(p.named_parameters()) for p in (player, *players))
+    for name, value in before.items():
+        first, second = (p[name] for p in after)
+        contract.require(first.shape == value.shape, f"after_step changes the shape of {name}")
+        contract.require(bool(first.isfinite().all()), f"after_step makes {name} not finite")
+        contract.require(
+            torch.equal(first, second),
+            f"after_step makes something else of the same {name} when called again: processes would drift apart",
+        )
 
 
 @with_fixed_seed

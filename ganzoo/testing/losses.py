@@ -31,6 +31,8 @@ class SmallGenerator(Generator):
 class SmallDiscriminator(Discriminator):
     """A convolution and a dense layer; labels are classified (AC-GAN)."""
 
+    has_features = True
+
     def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int) -> None:
         super().__init__(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
         self.aux_dim = c_dim
@@ -38,8 +40,11 @@ class SmallDiscriminator(Discriminator):
         self.dense = nn.Linear(8 * 16, 1 + c_dim)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        x = F.adaptive_avg_pool2d(F.softplus(self.conv(img)), 4)
-        return self.dense(x.flatten(1)).float()
+        return self.dense(self.features(img, c, growth=growth)).float()
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """Averages of the convolution, [N, 8 * 16]."""
+        return F.adaptive_avg_pool2d(F.softplus(self.conv(img)), 4).flatten(1).float()
 
 
 @with_fixed_seed

@@ -225,6 +225,7 @@ def check_discriminator(
         _check_output(contract, logits, wanted, growth)
     final = growth_state(resolutions[-1])
     _check_no_sigmoid(contract, D, run, final)
+    _check_features(contract, D, images, c, resolutions)
     _check_gradients(contract, D, run, resolutions)
     _check_repeatable(contract, D, run, final)
     if not minibatch_statistics:
@@ -325,6 +326,39 @@ def _check_no_sigmoid(contract: Contract, D: nn.Module, run: Run, growth: Growth
         float(both.min()) < 0 or float(both.max()) > 1,
         "the logits of 8 random networks all lie in [0, 1]: return them before the sigmoid, losses apply it",
     )
+
+
+def _check_features(
+    contract: Contract, D: Discriminator, images: Mapping[int, Tensor], c: Tensor | None, resolutions: Sequence[int]
+) -> None:
+    """Vectors of one length, that the image moves and that move the logits."""
+    if not D.has_features:
+        with contract.attempt("features, which has_features denies"):
+            try:
+                D.features(images[resolutions[-1]], c, growth=growth_state(resolutions[-1]))
+            except ValueError:
+                return
+        contract.require(False, "features gives some, and has_features is false: no regularizer would ask for them")
+    lengths = set()
+    for growth in growth_states(resolutions):
+        img = images[growth.resolution].clone().requires_grad_()
+        quiet = _eval(D)
+        assert isinstance(quiet, Discriminator)
+        with contract.attempt(f"features at {_name(growth)}"):
+            found = quiet.features(img, c, growth=growth)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                half = quiet.features(img.detach(), c, growth=growth)
+        contract.require(
+            found.ndim == 2 and len(found) == len(img) and found.dtype == half.dtype == torch.float32,
+            f"features at {_name(growth)} are {found.dtype} (under bf16 autocast {half.dtype}) {list(found.shape)}; "
+            f"wanted is torch.float32 [{len(img)}, F]",
+        )
+        contract.require(bool(found.isfinite().all()), f"features at {_name(growth)} are not finite")
+        (gradient,) = torch.autograd.grad(found.square().sum(), img, allow_unused=True)
+        reached = gradient is not None and bool(gradient.count_nonzero())
+        contract.require(reached, f"no gradient of the features at {_name(growth)} reaches the image: G learns nothing")
+        lengths.add(found.shape[1])
+    contract.require(len(lengths) == 1, f"features have different lengths as D grows: {sorted(lengths)}")
 
 
 def _check_gradients(contract: Contract, network: nn.Module, run: Run, resolutions: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ganzoo.interfaces import Translator
-from ganzoo.plugins import make_plugin_manager
+from ganzoo.plugins import declared_models, make_plugin_manager
 from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
@@ -14,6 +14,7 @@ from ganzoo.testing.extras import check_augmentation, check_degradation, check_r
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
 from ganzoo.testing.schedules import check_growth_schedule
+from ganzoo.zoo import Model
 
 _CHECKS: dict[str, Callable[..., None]] = {
     "generator": check_generator,
@@ -36,6 +37,14 @@ def registered(plugin: object) -> list[Entry]:
     """
     loaded = make_plugin_manager({"checked": plugin})
     return next(info.components for info in loaded.plugins if info.name == "checked")
+
+
+def declared(plugin: object) -> list[Model]:
+    """Every GAN that ``plugin`` declares for ``ganzoo zoo``, in order.
+
+    Raises PluginError for what would leave them out of the list, as wrong fields or a name given twice.
+    """
+    return declared_models(plugin)
 
 
 def check_component(entry: Entry, **options: Any) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ganzoo.data import TrainingData
 from ganzoo.data.images import float_to_uint8, image_grid, visible
+from ganzoo.data.labels import to_vectors
+from ganzoo.data.subset import spread
 from ganzoo.files import atomic
 from ganzoo.interfaces import Degradation, Generator, GrowthState, Translator
 from ganzoo.training.reals import inputs_at
@@ -34,32 +36,55 @@ class GridMaker:
         device: torch.device,
         degradation: Degradation | None = None,
     ) -> None:
-        """shape: [rows, columns], None = as many as fit about 1,000 pixels. degradation: of ``RealImages``."""
-        self._translates = isinstance(G, Translator)
-        panels = 1 if not self._translates else 3 if data.paired else 2
-        self.rows, self.cols = shape or _default_shape(data.info.img_resolution, panels)
-        self.resolution = data.info.img_resolution
-        self._data = data
-        self._n = self.rows * self.cols
+        """shape: [rows, columns], None = as many as fit about 1,000 pixels. degradation: of ``RealImages``.
+
+        With classes, each row is a class, in their order, and each column of ``fakes_*.png`` a latent. There are as
+        many rows as classes, but no more than those of ``shape``, or than fit 1,000 pixels; if that are too few, the
+        classes are spread evenly over all. Cells of ``reals.png`` that a class has no images for stay white.
+        """
         # An own generator: drawing a picture must not change what is trained.
         generator = torch.Generator().manual_seed(seed)
-        self._z = torch.randn(self._n, G.z_dim, generator=generator).to(device)
-        indices = torch.randint(data.info.num_images, (self._n,), generator=generator).tolist()
-        labels = data.labels(indices)
-        self._c = labels.to(device) if labels is not None else None
-        self._indices = indices
-        self._degradation, self._seed, self._device = degradation, seed, device
-        self._indices_of_inputs = indices
+        self.resolution = data.info.img_resolution
+        self._data, self._degradation, self._seed, self._device = data, degradation, seed, device
+        self._translates = isinstance(G, Translator)
+        self._c: Tensor | None
+        self._indices: list[int | None]
+        if data.classes is None or self._translates:
+            panels = 1 if not self._translates else 3 if data.paired else 2
+            self.rows, self.cols = shape or _default_shape(self.resolution, panels)
+            n = self.rows * self.cols
+            z = torch.randn(n, G.z_dim, generator=generator)
+            indices = torch.randint(data.info.num_images, (n,), generator=generator).tolist()
+            self._indices = indices
+            self._c = data.labels(indices)
+        else:
+            most, self.cols = shape or (_cells_in_line(self.resolution),) * 2
+            present = np.unique(data.classes)
+            shown = present[spread(len(present), most)]
+            self.rows = len(shown)
+            z = torch.randn(self.cols, G.z_dim, generator=generator).repeat(self.rows, 1)
+            self._indices = [i for k in shown for i in _of_class(data.classes, k, self.cols, generator)]
+            self._c = to_vectors(shown.repeat(self.cols), data.info.c_dim)
+        self._indices_of_inputs = self._there
         if data.inputs is not None and not data.paired:
             total = data.inputs.info.num_images
-            self._indices_of_inputs = torch.randint(total, (self._n,), generator=generator).tolist()
+            self._indices_of_inputs = torch.randint(total, (len(z),), generator=generator).tolist()
+        self._z = z.to(device)
+        self._c = None if self._c is None else self._c.to(device)
+
+    @property
+    def _there(self) -> list[int]:
+        """The real images, without the cells that have none."""
+        return [index for index in self._indices if index is not None]
 
     def save_reals(self, run_dir: Path) -> None:
         """Write a grid of real images at the final resolution; for a translator, beside images of the other domain."""
-        images = self._data.read(self._indices, self.resolution)
+        images = self._data.read(self._there, self.resolution)
         if self._translates:
             images = beside(self._shown(self._inputs(self.resolution)), images)
-        self._save(images, run_dir / "reals.png")
+        cells = np.full((len(self._indices), *images.shape[1:]), 255, np.uint8)
+        cells[[cell for cell, index in enumerate(self._indices) if index is not None]] = images
+        self._save(cells, run_dir / "reals.png")
 
     def save_fakes(self, G_ema: Generator, growth: GrowthState, path: Path) -> None:
         """Write the grid of what G_ema makes of the fixed latents, or images."""
@@ -69,7 +94,7 @@ class GridMaker:
         inputs = self._inputs(growth.resolution)
         panels = [self._shown(inputs), generate(G_ema, inputs, self._c, growth).numpy()]
         if self._data.paired:
-            panels.append(self._data.read(self._indices, growth.resolution))
+            panels.append(self._data.read(self._there, growth.resolution))
         self._save(beside(*panels), path)
 
     def _inputs(self, resolution: int) -> Tensor:
@@ -119,6 +144,17 @@ def generate(G: Generator, z: Tensor, c: Tensor | None, growth: GrowthState, *, 
     return torch.cat([chunk.cpu() for chunk in chunks])
 
 
+def _of_class(classes: np.ndarray, k: int, n: int, generator: torch.Generator) -> list[int | None]:
+    """n different images of class k, by index; None where it has no more."""
+    members = np.flatnonzero(classes == k)
+    chosen = members[torch.randperm(len(members), generator=generator)[:n].numpy()].tolist()
+    return [*chosen, *[None] * (n - len(chosen))]
+
+
+def _cells_in_line(resolution: int) -> int:
+    return max(3, 1024 // max(resolution, _SMALLEST_CELL))
+
+
 def _default_shape(resolution: int, panels: int = 1) -> tuple[int, int]:
-    cols = max(3, 1024 // max(resolution, _SMALLEST_CELL))
+    cols = _cells_in_line(resolution)
     return max(2, cols * 5 // 8), max(1, cols // panels)

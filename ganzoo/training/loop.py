@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import signal as signals
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +26,12 @@ from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
 from ganzoo.training import distributed
 from ganzoo.training.ema import ema_beta, update_ema
-from ganzoo.training.extras import AugmentedDiscriminator, joined
+from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
 from ganzoo.training.report import Reporter
 from ganzoo.training.session import Session, open_session
 from ganzoo.training.signals import StopRequest
+
+Player = Literal["D", "G"]
 
 
 @dataclass(frozen=True)
@@ -87,28 +90,16 @@ def train(
             D.requires_grad_(True)
             for _ in range(config.d_steps):
                 real, c = s.reals.next(growth)
-                batch = make_batch(s, real, c, growth)
-                with s.system.autocast():
-                    terms = loss.d_loss(G, s.D_seen, batch)
-                    for regularizer in s.regularizers.of_every_step("D"):
-                        terms = joined(terms, regularizer.terms(G, s.D_seen, batch))
-                add_terms(s.sums, "D", terms, weight=1 / config.d_steps)
-                take_step(D, s.opt_D, growth.d_lr * s.regularizers.steps_share("D"), terms)
+                take_step(s, "D", make_batch(s, real, c, growth), [loss.d_loss, *s.regularizers.of_every_step("D")])
                 take_lazy_steps(s, "D", state.d_step, real, c, growth)
                 if isinstance(s.D_seen, AugmentedDiscriminator):
-                    s.D_seen.adapt(real, c, growth, state.d_step)
+                    s.D_seen.adapt(real, c, growth, state.d_step, parts=config.accumulate)
                 state.d_step += 1
 
             # Train G, on fresh latents.
             G.requires_grad_(True)
             D.requires_grad_(False)
-            batch = make_batch(s, real, c, growth)
-            with s.system.autocast():
-                terms = loss.g_loss(G, s.D_seen, batch)
-                for regularizer in s.regularizers.of_every_step("G"):
-                    terms = joined(terms, regularizer.terms(G, s.D_seen, batch))
-            add_terms(s.sums, "G", terms)
-            take_step(G, s.opt_G, growth.g_lr * s.regularizers.steps_share("G"), terms)
+            take_step(s, "G", make_batch(s, real, c, growth), [loss.g_loss, *s.regularizers.of_every_step("G")])
             take_lazy_steps(s, "G", state.g_step, real, c, growth)
             state.g_step += 1
 
@@ -166,25 +157,42 @@ def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) 
     return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
 
 
-def take_lazy_steps(
-    s: Session, player: Literal["D", "G"], step: int, real: Tensor, c: Tensor | None, growth: GrowthState
-) -> None:
-    """An optimiser step for every lazy regularizer that is due, as many times stronger as it is rarer."""
-    module, optimizer, lr = (s.D, s.opt_D, growth.d_lr) if player == "D" else (s.G, s.opt_G, growth.g_lr)
-    lr *= s.regularizers.steps_share(player)
-    for regularizer in s.regularizers.due(player, step):
-        batch = make_batch(s, real, c, growth)
-        with s.system.autocast():
-            terms = regularizer.terms(s.G, s.D_seen, batch)
-        terms = {name: term * regularizer.every for name, term in terms.items()}
-        add_terms(s.sums, player, terms, weight=1 / s.recipe.train.d_steps if player == "D" else 1.0)
-        take_step(module, optimizer, lr, terms)
+def take_step(s: Session, player: Player, batch: Batch, terms_of: Sequence[TermsOf], *, strength: int = 1) -> None:
+    """One optimiser step of one player, on the sum of the means of all the terms, ``strength`` times.
 
-
-def take_step(player: nn.Module, optimizer: Optimizer, lr: float, terms: dict[str, Tensor]) -> None:
-    """One optimiser step of one player, on the sum of the means of its loss terms."""
+    Of the batch as a whole, or with ``train.accumulate`` of one part of it after another, whose gradients add up.
+    """
+    module, optimizer, lr = (s.D, s.opt_D, batch.growth.d_lr) if player == "D" else (s.G, s.opt_G, batch.growth.g_lr)
+    parts = split_batch(batch, s.recipe.train.accumulate)
+    weight = 1 / len(parts) / (s.recipe.train.d_steps if player == "D" else 1)
     optimizer.zero_grad(set_to_none=True)
-    total_loss(terms).backward()
+    for part in parts:
+        terms: dict[str, Tensor] = {}
+        with s.system.autocast():
+            for one in terms_of:
+                terms = joined(terms, one(s.G, s.D_seen, part))
+        terms = {name: term * strength for name, term in terms.items()}
+        add_terms(s.sums, player, terms, weight=weight)
+        (total_loss(terms) / len(parts)).backward()
+    follow_gradients(module, optimizer, lr * s.regularizers.steps_share(player))
+    s.regularizers.after_step(player, module)
+
+
+def take_lazy_steps(s: Session, player: Player, step: int, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+    """An optimiser step for every lazy regularizer that is due, as many times stronger as it is rarer."""
+    for regularizer in s.regularizers.due(player, step):
+        take_step(s, player, make_batch(s, real, c, growth), [regularizer.terms], strength=regularizer.every)
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """``parts`` batches of equal size, in order; their growth is that of the whole."""
+    cs, gen_cs = ([None] * parts if x is None else x.chunk(parts) for x in (batch.c, batch.gen_c))
+    pieces = zip(batch.real.chunk(parts), cs, batch.z.chunk(parts), gen_cs, strict=True)
+    return [replace(batch, real=real, c=c, z=z, gen_c=gen_c) for real, c, z, gen_c in pieces]
+
+
+def follow_gradients(player: nn.Module, optimizer: Optimizer, lr: float) -> None:
+    """The optimiser's step itself, on gradients averaged over all processes."""
     distributed.all_reduce_grads(player.parameters())
     for group in optimizer.param_groups:
         group["lr"] = lr

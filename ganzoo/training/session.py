@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer, RMSprop
 
 import ganzoo
 from ganzoo import build
@@ -27,6 +27,7 @@ from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
+from ganzoo.recipe.models import RMSpropArgs
 from ganzoo.training import checkpoint, distributed, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.distributed import Processes
@@ -68,8 +69,8 @@ class Session:
     loss: Loss
     regularizers: Regularizers
     schedule: GrowthSchedule
-    opt_G: Adam
-    opt_D: Adam
+    opt_G: Optimizer
+    opt_D: Optimizer
     trainee: Trainee
     state: TrainingState
     reals: RealImages
@@ -125,9 +126,9 @@ class Session:
         return GanzooError(
             f"{self.run_dir}: {device_name(self.system.device)} has not enough memory at kimg "
             f"{self.state.nimg / 1000:g}, {growth.resolution} px with a batch of {growth.batch_size} over "
-            f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size, or "
-            f"go on where there is more: on a larger GPU, on several, or with system.precision: bf16 "
-            f"(ganzoo run --resume {self.run_dir})."
+            f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size or "
+            "a larger train.accumulate, or go on where there is more: on a larger GPU, on several, or with "
+            f"system.precision: bf16 (ganzoo run --resume {self.run_dir})."
         )
 
     def _means(self) -> dict[str, float]:
@@ -350,11 +351,14 @@ def open_session(
         distributed.stop()
 
 
-def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Adam:
-    """Adam over all of a player's parameters; the schedule sets the learning rate before each step.
+def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Optimizer:
+    """Adam or RMSprop over all of a player's parameters; the schedule sets the learning rate before each step.
 
     steps_share: of ``Regularizers``.
     """
+    if isinstance(config.args, RMSpropArgs):
+        alpha, momentum = config.args.alpha**steps_share, config.args.momentum**steps_share
+        return RMSprop(player.parameters(), lr=0.0, alpha=alpha, eps=config.args.eps, momentum=momentum)
     beta1, beta2 = (float(beta) ** steps_share for beta in config.args.betas)
     return Adam(player.parameters(), lr=0.0, betas=(beta1, beta2), eps=config.args.eps, fused=True)
 

@@ -124,6 +124,25 @@ def test_truncation_draws_images_to_the_mean(run, make_snapshot, tmp_path):
     assert 0 < np.abs(half_a - half_b).mean() < np.abs(a - b).mean()
 
 
+def test_truncation_without_w_and_standing_statistics(run, make_snapshot, tmp_path):
+    """A seed's picture depends on --trunc and --standing-stats, and on no other seed."""
+    snapshot = make_snapshot()
+    given = {
+        "plain": [],
+        "large": ["--trunc", "50"],
+        "half": ["--trunc", "0.5"],
+        "stats": ["--standing-stats", "3"],
+        "both": ["--trunc", "0.5", "--standing-stats", "3"],
+    }
+    for outdir, arguments in given.items():
+        code, output = run("sample", snapshot, "--seeds", "0-1", "--outdir", outdir, *arguments, "--device", "cpu")
+        assert code == 0, output
+    run("sample", snapshot, "--seeds", "1", "--outdir", "alone", *given["both"], "--device", "cpu")
+    images = {d: (tmp_path / d / "seed0001.png").read_bytes() for d in (*given, "alone")}
+    assert images["large"] == images["plain"] and images["alone"] == images["both"]
+    assert len(set(images.values())) == 4
+
+
 def test_truncation_ends_at_the_cutoff(run, make_snapshot, tmp_path):
     snapshot = make_snapshot(generator="small-style")
     for outdir, arguments in (("all", []), ("first", ["--trunc-cutoff", 1]), ("both", ["--trunc-cutoff", 2])):
@@ -148,8 +167,12 @@ def test_noise_is_chosen(run, make_snapshot, tmp_path):
 @pytest.mark.parametrize(
     ("generator", "arguments", "message"),
     [
-        ("small", ["--trunc", "0.7"], "has no w to truncate: 'small' is no style generator"),
-        ("small", ["--trunc", "1"], "has no w to truncate"),
+        ("small", ["--trunc", "0.7", "--trunc-cutoff", "1"], "has no w to truncate in some layers only: 'small' is no"),
+        ("small", ["--trunc", "0"], "truncation 0: latents are drawn again until they lie in"),
+        ("small", ["--trunc", "nan"], "truncation nan: latents"),
+        ("small", ["--trunc", "inf"], "truncation inf: latents"),
+        ("small", ["--standing-stats", "0"], "0 is not in the range"),
+        ("small-style", ["--standing-stats", "4"], "'small-style' has no batch norm with running statistics"),
         ("small", ["--noise", "const"], "has no noise to choose: 'small' is no style generator"),
         ("small-style", ["--trunc", "nan"], "truncation nan is no finite number"),
         ("small-style", ["--trunc", "inf"], "truncation inf is no finite number"),
@@ -195,3 +218,43 @@ def test_walk_refuses_styles_that_are_not_there(run, make_snapshot, tmp_path, ar
     code, output = run("walk", make_snapshot(), "--seeds", "0,1", "--out", "w.gif", *arguments)
     assert code == 2 and message in " ".join(output.split()), output
     assert not (tmp_path / "w.gif").exists()
+
+
+def test_every_class_has_a_row_of_the_grid(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(c_dim=3, class_names=["cat", "dog", "all"])
+    code, output = run(
+        "sample", snapshot, "--seeds", "4,7", "--class", "all", "--grid", "auto", "--outdir", "out", "--device", "cpu"
+    )
+    assert code == 0 and "6 of 16 x 16 px" in output, output
+    grid = pixels(tmp_path / "out" / "grid.png")
+    assert grid.shape == (3 * 16, 2 * 16, 3)
+    for k, name in enumerate(["cat", "dog", "2"]):  # a class called all has its index
+        run("sample", snapshot, "--seeds", "4,7", "--class", name, "--outdir", name, "--device", "cpu")
+        for j, seed in enumerate((4, 7)):
+            cell = grid[16 * k : 16 * k + 16, 16 * j : 16 * j + 16]
+            assert np.array_equal(cell, pixels(tmp_path / name / f"seed000{seed}.png"))
+            assert np.array_equal(cell, pixels(tmp_path / "out" / f"class{k}-seed000{seed}.png"))
+
+
+def test_a_grid_of_given_shape_keeps_classes_in_rows(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(c_dim=3)
+    run("sample", snapshot, "--seeds", "0-1", "--class", "all", "--grid", "2x3", "--outdir", "out", "--device", "cpu")
+    grid = pixels(tmp_path / "out" / "grid.png")
+    assert grid.shape == (32, 48, 3) and (grid[:, 32:] == 255).all()
+    assert np.array_equal(grid[16:, :16], pixels(tmp_path / "out" / "class1-seed0000.png"))
+
+
+@pytest.mark.parametrize(("seeds", "shape"), [("0", (1, 1)), ("0-4", (2, 3)), ("0-8", (3, 3)), ("0-9", (3, 4))])
+def test_an_automatic_grid_has_room_for_all(run, make_snapshot, tmp_path, seeds, shape):
+    code, output = run("sample", make_snapshot(), "--seeds", seeds, "--grid", "auto", "--device", "cpu")
+    assert code == 0 and pixels(tmp_path / "samples" / "grid.png").shape == (16 * shape[0], 16 * shape[1], 3), output
+
+
+@pytest.mark.parametrize(
+    ("c_dim", "seeds", "message"),
+    [(0, "0", "without labels"), (3, "0-40000", "40,001 seeds of 3 classes are more than 100,000 images")],
+)
+def test_every_class_is_refused(run, make_snapshot, tmp_path, c_dim, seeds, message):
+    code, output = run("sample", make_snapshot(c_dim=c_dim), "--seeds", seeds, "--class", "all", "--device", "cpu")
+    assert code == 2 and message in output
+    assert not (tmp_path / "samples").exists()

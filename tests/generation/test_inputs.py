@@ -39,6 +39,23 @@ def test_latents_follow_the_convention_of_the_field():
         assert np.array_equal(row[None].numpy(), np.random.RandomState(seed).randn(1, 16).astype(np.float32))
 
 
+def test_truncated_latents_are_drawn_again_until_they_fit():
+    whole, some = seeds_to_latents([3, 85], 500), seeds_to_latents([3, 85], 500, 0.5)
+    assert some.abs().max() <= 0.5 < whole.abs().max()
+    kept = whole.abs() <= 0.5
+    assert torch.equal(some[kept], whole[kept]) and 0.3 < kept.float().mean() < 0.5
+    assert some.std() == pytest.approx(0.2841, rel=0.05)  # of a normal cut at 0.5, and not of one that is clipped
+
+    assert torch.equal(some[1:], seeds_to_latents([85], 500, 0.5)), "a seed's latent depends on other seeds"
+    assert torch.equal(seeds_to_latents([3, 85], 500, 100.0), whole)
+
+
+@pytest.mark.parametrize("trunc", [0.0, -0.5, 0.001, float("nan"), float("inf")])
+def test_truncation_that_no_latent_survives(trunc):
+    with pytest.raises(GanzooError, match=r"drawn again until .* from 0\.01 on"):
+        seeds_to_latents([0], 4, trunc)
+
+
 def test_without_labels(make_generator):
     generator = make_generator()
     assert labels_for_seeds(generator, [0, 1]) is None

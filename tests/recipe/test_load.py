@@ -95,7 +95,10 @@ seed: 2
         ("system", "{threads: many}", "must be a whole number or 'auto', not 'many'"),
         ("recipe_version", "2", "must be 1, not 2"),
         ("name", "a/b", "cannot name a folder"),
-        ("optimizer", "{name: sgd}", "must be 'adam', not 'sgd'"),
+        ("optimizer", "{name: sgd}", "must be 'adam' or 'rmsprop', not 'sgd'"),
+        ("optimizer", "{name: rmsprop, args: {betas: [0, 0.9]}}", "no such key; there are: alpha, eps, momentum"),
+        ("optimizer", "{args: {alpha: 0.9}}", "no such key; there are: betas, eps"),
+        ("optimizer", "{name: rmsprop, args: {alpha: 1}}", "optimizer.args.alpha: must be less than 1, not 1"),
     ],
 )
 def test_one_wrong_thing(registry, recipe_file, section, value, message):

@@ -8,6 +8,7 @@ import tiny
 import torch
 from rich.console import Console
 
+from ganzoo import build
 from ganzoo.cli import main
 from ganzoo.errors import GanzooError, RecipeError
 from ganzoo.interfaces import GrowthState
@@ -200,3 +201,66 @@ def test_the_dry_run_names_them(plugins):
     text = describe_recipe(recipe, plugins)
     assert "loss: tiny, penalty of D every 3 steps, smoothness of G every 4 steps" in text
     assert "augmentation: darkening" in text
+
+
+def test_after_step_follows_every_step_of_its_player(run, monkeypatch):
+    """Those of the loss, and those of lazy regularizers; never the other player's."""
+    seen = []
+    monkeypatch.setattr(tiny.TinyPenalty, "after_step", lambda self, player: seen.append(type(player)))
+    run(LAZY, "train.total_kimg=0.064")
+    assert seen == [tiny.TinyDiscriminator] * (16 + 6)
+
+
+def test_rmsprop_resumes_exactly(run):
+    changes = ["optimizer={name: rmsprop, args: {momentum: 0.5}}", LAZY, "train.total_kimg=0.096"]
+    whole = run(*changes, outdir="whole")
+    resumed = run(*changes, resume_from=run(*changes, stop_at=40, outdir="part"))
+    (one, _), (two, _) = last(whole), last(resumed)
+    assert one["opt_D/dense.bias/square_avg"].any() and one["opt_D/dense.bias/momentum_buffer"].any()
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+# --- micro-batches ---
+
+
+def test_gradients_of_micro_batches_add_up_to_that_of_the_batch(run):
+    """At 4 px the tiny players have neither dropout nor batch statistics. With beta1 = 0 Adam keeps the gradient."""
+    changes = ["train.total_kimg=0.008", "train.d_steps=1", "growth.args.lr=1e-7", "loss.args.noise=0"]
+    whole, _ = last(run(*changes))
+    parts, _ = last(run(*changes, "train.accumulate=4"))
+    names = [name for name in whole if name.endswith("/exp_avg")]
+    assert {name.split("/")[0] for name in names} == {"opt_D", "opt_G"}
+    assert sum(bool(whole[name].any()) for name in names) == len(names) - 1  # hinge: D's last bias is in balance
+    for name in names:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_logged_terms_are_means_over_micro_batches(run):
+    changes = ["train.total_kimg=0.032", "growth.args.lr=1e-9", "loss.args.noise=0"]
+    (whole,), (parts,) = (read_stats(run(*changes, f"train.accumulate={k}") / "stats.jsonl") for k in (1, 4))
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+
+
+def test_resuming_with_micro_batches_is_exact(run):
+    changes = ["train.accumulate=2", LAZY, "augmentation={name: darkening}", "train.total_kimg=0.096"]
+    whole = run(*changes, outdir="whole")
+    resumed = run(*changes, resume_from=run(*changes, stop_at=40, outdir="part"))
+    (one, _), (two, _) = last(whole), last(resumed)
+    assert one["augmentation/p"] > 0
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_batches_must_divide_into_micro_batches(plugins, monkeypatch):
+    """Each process's share does; D is asked about the size that it will see."""
+    recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=["train.accumulate=4"])
+    G, D = build.build_networks(recipe, plugins.registry, img_channels=3, c_dim=0, device="meta")
+    phases = build.build_growth(recipe, plugins.registry).phases(64)
+    asked = []
+    monkeypatch.setattr(tiny.TinyDiscriminator, "check_batch_size", lambda self, n: asked.append(n))
+    for world_size in (1, 2):
+        build.check_phases(recipe, plugins.registry, G, D, phases, world_size=world_size)
+    assert asked == [2, 1]
+    with pytest.raises(
+        RecipeError, match=r"batch of 8 at 4 px does not divide.*accumulate 4.* in each of 4 processes; use .* of 16"
+    ):
+        build.check_phases(recipe, plugins.registry, G, D, phases, world_size=4)

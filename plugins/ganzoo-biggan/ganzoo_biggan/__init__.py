@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo import hookimpl
+from ganzoo import Model, hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register
+    from ganzoo.hookspecs import Register, RegisterModel
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -44,3 +44,37 @@ def ganzoo_register_regularizers(register: Register) -> None:
     from .losses import Orthogonal
 
     register("orthogonal", Orthogonal)
+
+
+@hookimpl
+def ganzoo_register_models(register: RegisterModel) -> None:
+    for model in (
+        Model(
+            name="sngan",
+            family="BigGAN",
+            title="Spectral Normalization for Generative Adversarial Networks",
+            authors="Miyato et al.",
+            year=2018,
+            url="https://arxiv.org/abs/1802.05957",
+            recipes=("sngan_cifar10",),
+        ),
+        Model(
+            name="sagan",
+            family="BigGAN",
+            title="Self-Attention Generative Adversarial Networks",
+            authors="Zhang et al.",
+            year=2019,
+            url="https://arxiv.org/abs/1805.08318",
+            recipes=("sagan_128",),
+        ),
+        Model(
+            name="biggan",
+            family="BigGAN",
+            title="Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+            authors="Brock et al.",
+            year=2019,
+            url="https://arxiv.org/abs/1809.11096",
+            recipes=("biggan_128_imagenet", "biggan_cifar10", "biggan_faces_cpu"),
+        ),
+    ):
+        register(model)

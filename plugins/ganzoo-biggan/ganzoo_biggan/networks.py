@@ -185,6 +185,8 @@ class Discriminator(ganzoo.Discriminator):
     not as what goes in (SNGAN).
     """
 
+    has_features = True
+
     def __init__(
         self,
         *,
@@ -217,19 +219,24 @@ class Discriminator(ganzoo.Discriminator):
         _check_resolution(resolution, self.img_resolution)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        x = img
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if str(i) in self.attention:
-                x = self.attention[str(i)](x)
+        features = self.features(img, c, growth=growth)
         # Sums over pixels and the score they make: bfloat16 has too few digits for either.
-        with torch.autocast(x.device.type, enabled=False):
-            features = F.relu(at_least_fp32(x)).sum(dim=(2, 3))
+        with torch.autocast(features.device.type, enabled=False):
             logits = self.dense(features)
             y = _labels(c, self.c_dim)
             if y is not None and self.embed is not None:
                 logits = logits + (self.embed(y) * features).sum(dim=1, keepdim=True)
         return logits
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """[N, maps of the last block], sums over pixels; labels have no part in them."""
+        x = img
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if str(i) in self.attention:
+                x = self.attention[str(i)](x)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.relu(at_least_fp32(x)).sum(dim=(2, 3))
 
 
 class SNGANGenerator(Generator):

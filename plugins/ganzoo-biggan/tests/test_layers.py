@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
+from ganzoo import GrowthState
+from ganzoo.generation import LoadedGenerator, standing_statistics
 from ganzoo_biggan.layers import (
     AffineBatchNorm2d,
     BatchNorm2d,
@@ -21,6 +24,7 @@ from ganzoo_biggan.layers import (
     SpectralNorm,
     initialise,
 )
+from ganzoo_biggan.networks import Generator
 
 # --- spectral normalisation ---
 
@@ -181,3 +185,15 @@ def test_initial_weights():
     initialise(weight, "xavier")
     assert weight.abs().max().item() == pytest.approx((6 / 200) ** 0.5, rel=0.01)
     assert not Linear(3, 4).bias.any()
+
+
+def test_standing_statistics_reach_batch_norm_and_leave_spectral_norms_alone():
+    torch.manual_seed(0)
+    G = Generator(c_dim=3, img_resolution=32, img_channels=3, z_dim=8, ch=2, shared_dim=4).eval().requires_grad_(False)
+    before = {name: buffer.clone() for name, buffer in G.named_buffers()}
+    growth = GrowthState(32, 1.0, batch_size=4, g_lr=0.001, d_lr=0.001)
+    loaded = LoadedGenerator(G, Path("x"), None, 0, growth, None, torch.device("cpu"))
+    standing_statistics(loaded, 2, trunc=0.5, batch_size=4)
+    changed = {name for name, buffer in G.named_buffers() if not torch.equal(buffer, before[name])}
+    assert changed == {name for name in before if "running_" in name} != set(before)
+    assert not any(module.training for module in G.modules())

@@ -102,6 +102,8 @@ class Discriminator(ganzoo.Discriminator):
     classify the image (Odena et al. 2017).
     """
 
+    has_features = True
+
     def __init__(
         self,
         *,
@@ -143,14 +145,24 @@ class Discriminator(ganzoo.Discriminator):
         refuse_growing("dcgan", self.img_resolution, resolution)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
-        self.check_resolution(growth.resolution)
-        x = append_labels(img, c, self.seen_c_dim)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = leaky(norm(conv(x)))
+        x = self._maps(img, c, growth)
         # bfloat16 has three digits: too few for scores whose differences the loss is made of.
         with torch.autocast(x.device.type, enabled=False):
-            x = at_least_fp32(x)
             logits = self.out(x).flatten(1)
             if self.mbdisc is not None:
                 logits = logits + self.mbdisc_out(self.mbdisc(x.flatten(1)))
             return logits
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """[N, 16 * maps at 4x4], and closeness behind them where there is minibatch discrimination."""
+        x = self._maps(img, c, growth).flatten(1)
+        with torch.autocast(x.device.type, enabled=False):
+            return x if self.mbdisc is None else torch.cat([x, self.mbdisc(x)], dim=1)
+
+    def _maps(self, img: Tensor, c: Tensor | None, growth: GrowthState) -> Tensor:
+        """float32 [N, maps, 4, 4]."""
+        self.check_resolution(growth.resolution)
+        x = append_labels(img, c, self.seen_c_dim)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = leaky(norm(conv(x)))
+        return at_least_fp32(x)

@@ -63,6 +63,8 @@ class Discriminator(ganzoo.Discriminator):
     looked at: columns 1 and on classify the image (Odena et al. 2017).
     """
 
+    has_features = True
+
     def __init__(
         self,
         *,
@@ -92,6 +94,13 @@ class Discriminator(ganzoo.Discriminator):
         refuse_growing("mlp", self.img_resolution, resolution)
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        x = self.features(img, c, growth=growth)
+        # bfloat16 has three digits: too few for scores whose differences the loss is made of.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.out(x)
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """[N, hidden_dim], with dropout while training, as the last layer gets them."""
         self.check_resolution(growth.resolution)
         # Labels are not dropped: an image without its label cannot be judged.
         x = F.dropout(img.flatten(1), self.dropouts[0], self.training)
@@ -100,6 +109,4 @@ class Discriminator(ganzoo.Discriminator):
             x = layer(x)
             x = F.leaky_relu(x, 0.2) if self.pieces == 1 else x.unflatten(1, (-1, self.pieces)).amax(dim=2)
             x = F.dropout(x, dropout, self.training)
-        # bfloat16 has three digits: too few for scores whose differences the loss is made of.
-        with torch.autocast(x.device.type, enabled=False):
-            return self.out(at_least_fp32(x))
+        return at_least_fp32(x)

@@ -1,4 +1,4 @@
-"""The gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) for any loss and any discriminator."""
+"""The gradient penalty of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), and what came before it: clipping."""
 
 from __future__ import annotations
 
@@ -56,3 +56,26 @@ class GradientPenalty(ganzoo.Regularizer):
         if self.one_sided:
             excess = F.relu(excess)
         return {"gradient_penalty": excess.square() * self.weight}
+
+
+class WeightClipping(ganzoo.Regularizer):
+    """Keeps each of D's parameters within [-clip, clip], after each of its steps: WGAN, algorithm 1, line 7.
+
+    Arjovsky et al. 2017 (arXiv:1701.07875). Its only effect is that: it adds nothing to the loss.
+    """
+
+    player = "D"
+
+    def __init__(
+        self,
+        *,
+        clip: Annotated[float, Field(gt=0, allow_inf_nan=False, description="largest magnitude of a weight")] = 0.01,
+    ) -> None:
+        self.clip = clip
+
+    def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+    def after_step(self, player: nn.Module) -> None:
+        for parameter in player.parameters():
+            parameter.clamp_(-self.clip, self.clip)

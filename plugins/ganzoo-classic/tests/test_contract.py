@@ -9,21 +9,28 @@ import ganzoo_classic
 from ganzoo import GrowthState
 from ganzoo.testing import check_component, check_discriminator, check_generator, check_loss, registered
 from ganzoo_classic.dcgan import Discriminator, Generator
+from ganzoo_classic.lapgan import Discriminator as LAPGANDiscriminator
+from ganzoo_classic.lapgan import Generator as LAPGANGenerator
 from ganzoo_classic.mlp import Discriminator as MLPDiscriminator
 from ganzoo_classic.mlp import Generator as MLPGenerator
 
 OPTIONS = {
     ("generator", "dcgan"): {"args": {"z_dim": 8, "ngf": 8, "fmap_max": 16}},
     ("generator", "mlp"): {"args": {"z_dim": 8, "hidden_dim": 16}},
+    ("generator", "lapgan"): {"args": {"base_resolution": 4, "base_z_dim": 4, "hidden_dim": 8, "ngf": 4}},
     ("discriminator", "dcgan"): {"args": {"ndf": 8, "fmap_max": 16}},
     ("discriminator", "mlp"): {"args": {"hidden_dim": 16, "pieces": 3}},
+    ("discriminator", "lapgan"): {"args": {"base_resolution": 4, "hidden_dim": 8, "ndf": 4}},
     ("loss", "minimax"): {},
     ("loss", "lsgan"): {},
     ("loss", "wgan"): {},
     ("loss", "hinge"): {},
     ("loss", "relativistic"): {},
     ("regularizer", "gradient-penalty"): {},
+    ("regularizer", "weight-clipping"): {},
+    ("regularizer", "gdpp"): {},
 }
+# `lapgan` is checked below, with the only networks that it goes with.
 LOSSES = sorted(name for kind, name in OPTIONS if kind == "loss")
 SIZES = {"img_resolution": 8, "img_channels": 3}
 
@@ -34,13 +41,20 @@ def find(kind: str, name: str):
 
 
 def test_every_component_is_checked():
-    assert {(entry.kind, entry.name) for entry in registered(ganzoo_classic)} == OPTIONS.keys()
+    assert {(entry.kind, entry.name) for entry in registered(ganzoo_classic)} == OPTIONS.keys() | {("loss", "lapgan")}
 
 
 @pytest.mark.parametrize("c_dim", [0, 3])
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
 def test_contract(kind, name, c_dim):
     check_component(find(kind, name), c_dim=c_dim, **OPTIONS[kind, name])
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_lapgan_loss(c_dim):
+    G = LAPGANGenerator(**SIZES, c_dim=c_dim, base_resolution=2, base_z_dim=4, hidden_dim=8, ngf=4)
+    D = LAPGANDiscriminator(**SIZES, c_dim=c_dim, base_resolution=2, hidden_dim=8, ndf=4)
+    check_loss(find("loss", "lapgan").cls, players=(G, D))
 
 
 @pytest.mark.parametrize("resolution", [8, 32])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo import hookimpl
+from ganzoo import Model, hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register
+    from ganzoo.hookspecs import Register, RegisterModel
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -49,3 +49,25 @@ def ganzoo_register_metrics(register: Register) -> None:
 
     register("swd", SlicedWasserstein)
     register("ms-ssim", MultiScaleSSIM)
+
+
+@hookimpl
+def ganzoo_register_models(register: RegisterModel) -> None:
+    register(
+        Model(
+            name="progan",
+            family="ProGAN",
+            title="Progressive Growing of GANs for Improved Quality, Stability, and Variation",
+            authors="Karras et al.",
+            year=2018,
+            url="https://arxiv.org/abs/1710.10196",
+            recipes=(
+                "progan_1024",
+                "progan_256_lsun",
+                "progan_cifar10",
+                "progan_cifar10_cpu",
+                "progan_emoji_128",
+                "quickstart",
+            ),
+        )
+    )

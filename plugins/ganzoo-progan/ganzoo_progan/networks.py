@@ -163,14 +163,18 @@ class DiscriminatorOutput(nn.Module):
         self.dense0 = EqualizedLinear(channels * 16, dense_channels)
         self.dense1 = EqualizedLinear(dense_channels, out_features, gain=1.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer gets, float32 [N, dense_channels]."""
         if self.mbstd_group_size > 1:
             x = minibatch_stddev(x, self.mbstd_group_size)
         x = leaky(self.conv(x))
-        x = leaky(self.dense0(x.flatten(1)))
+        return at_least_fp32(leaky(self.dense0(x.flatten(1))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
         # bfloat16 has three digits: too few for scores whose differences the loss is made of.
         with torch.autocast(x.device.type, enabled=False):
-            return self.dense1(at_least_fp32(x))
+            return self.dense1(x)
 
 
 def shrink(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, growth: GrowthState) -> Tensor:
@@ -178,6 +182,11 @@ def shrink(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, growth: 
 
     from_rgb, blocks: by resolution.
     """
+    return blocks["4"](shrink_to_4(img, from_rgb, blocks, growth))
+
+
+def shrink_to_4(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, growth: GrowthState) -> Tensor:
+    """``shrink`` without its last block: features [N, C, 4, 4]."""
     resolution = growth.resolution
     x = leaky(from_rgb[str(resolution)](img))
     if growth.alpha < 1 and resolution > 4:
@@ -188,7 +197,7 @@ def shrink(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, growth: 
     while resolution > 4:
         x = blocks[str(resolution)](x)
         resolution //= 2
-    return blocks["4"](x)
+    return x
 
 
 class Discriminator(ganzoo.Discriminator):
@@ -197,6 +206,8 @@ class Discriminator(ganzoo.Discriminator):
     Column 0 is the critic's score; the others, present if the data have labels, classify the image (AC-GAN).
     The labels given as `c` are not looked at. Raises ValueError if minibatch-stddev groups do not divide the batch.
     """
+
+    has_features = True
 
     def __init__(
         self,
@@ -231,3 +242,9 @@ class Discriminator(ganzoo.Discriminator):
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         return shrink(img, self.from_rgb, self.blocks, growth)
+
+    def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
+        """[N, feature maps of a dense layer], of the images of the present resolution."""
+        last = self.blocks["4"]
+        assert isinstance(last, DiscriminatorOutput)
+        return last.features(shrink_to_4(img, self.from_rgb, self.blocks, growth))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo import hookimpl
+from ganzoo import Model, hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register, RegisterCommand
+    from ganzoo.hookspecs import Register, RegisterCommand, RegisterModel
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -67,3 +67,55 @@ def ganzoo_register_commands(register: RegisterCommand) -> None:
     register("project", project)
     register("directions", directions)
     register("edit", edit)
+
+
+@hookimpl
+def ganzoo_register_models(register: RegisterModel) -> None:
+    for model in (
+        Model(
+            name="stylegan",
+            family="StyleGAN",
+            title="A Style-Based Generator Architecture for Generative Adversarial Networks",
+            authors="Karras et al.",
+            year=2019,
+            url="https://arxiv.org/abs/1812.04948",
+            recipes=("stylegan_ffhq_1024", "stylegan_faces_cpu"),
+        ),
+        Model(
+            name="stylegan2",
+            family="StyleGAN",
+            title="Analyzing and Improving the Image Quality of StyleGAN",
+            authors="Karras et al.",
+            year=2020,
+            url="https://arxiv.org/abs/1912.04958",
+            recipes=("stylegan2_ffhq_1024", "stylegan2_ffhq_256"),
+        ),
+        Model(
+            name="stylegan2-ada",
+            family="StyleGAN",
+            title="Training Generative Adversarial Networks with Limited Data",
+            authors="Karras et al.",
+            year=2020,
+            url="https://arxiv.org/abs/2006.06676",
+            recipes=("stylegan2_ada_cifar10", "stylegan2_ada_emoji", "stylegan2_fewshot"),
+        ),
+        Model(
+            name="diffaugment",
+            family="StyleGAN",
+            title="Differentiable Augmentation for Data-Efficient GAN Training",
+            authors="Zhao et al.",
+            year=2020,
+            url="https://arxiv.org/abs/2006.10738",
+            recipes=(),
+        ),
+        Model(
+            name="stylegan3",
+            family="StyleGAN",
+            title="Alias-Free Generative Adversarial Networks",
+            authors="Karras et al.",
+            year=2021,
+            url="https://arxiv.org/abs/2106.12423",
+            recipes=("stylegan3_t_ffhq_1024", "stylegan3_r_ffhq_1024"),
+        ),
+    ):
+        register(model)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo import hookimpl
+from ganzoo import Model, hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.hookspecs import Register, RegisterCommand
+    from ganzoo.hookspecs import Register, RegisterCommand, RegisterModel
 
 
 # Imports sit inside the hooks: importing the package is cheap, and a part that fails to import is named.
@@ -60,3 +60,29 @@ def ganzoo_register_commands(register: RegisterCommand) -> None:
     from .commands import translate
 
     register("translate", translate)
+
+
+@hookimpl
+def ganzoo_register_models(register: RegisterModel) -> None:
+    register(
+        Model(
+            name="pix2pix",
+            family="translation",
+            title="Image-to-Image Translation with Conditional Adversarial Networks",
+            authors="Isola et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1611.07004",
+            recipes=("pix2pix_facades", "pix2pix_emoji_cpu", "inpaint_emoji_cpu", "super-resolution_emoji_cpu"),
+        )
+    )
+    register(
+        Model(
+            name="cyclegan",
+            family="translation",
+            title="Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+            authors="Zhu et al.",
+            year=2017,
+            url="https://arxiv.org/abs/1703.10593",
+            recipes=("cyclegan_horse2zebra", "cyclegan_emoji_cpu"),
+        )
+    )
