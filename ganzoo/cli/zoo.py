@@ -62,7 +62,7 @@ def _print_table(models: list[PluginModel]) -> None:
     }
     for column in ("GAN", "paper", "arXiv", "recipes"):
         # Names stay whole, and papers give way, as long as these leave room for them.
-        whole = column in names and max(map(len, names[column]), default=0) <= 24
+        whole = column in names and max(map(len, names[column]), default=0) <= 28
         table.add_column(column, overflow="fold", no_wrap=whole)
     for family, entries in by_family(models).items():
         table.add_row(Text(printable(family), style="bold"))
