@@ -20,7 +20,8 @@ from .networks import Blocks, Body, Downs, Dropout, GeneratorWidth, make_body
 class Generator(ganzoo.Translator):
     """Source [N, in_channels, R, R] and labels [N, c_dim] to images [N, img_channels, R, R] in (-1, 1).
 
-    Labels are constant maps beside the channels of the source.
+    Labels are constant maps beside the channels of the source. With ``fill``, the source's last channel is a mask:
+    images are painted where it is above 0, and are the source elsewhere, as in Yu et al. 2018 (arXiv:1801.07892).
     """
 
     def __init__(
@@ -36,8 +37,18 @@ class Generator(ganzoo.Translator):
         n_blocks: Blocks = 9,
         norm: Norm = "batch",
         dropout: Dropout = True,
+        fill: Annotated[
+            bool, Field(description="paint where the source's last channel, a mask, says, and keep the rest")
+        ] = False,
     ) -> None:
+        """Raises ValueError for ``fill`` if the source is not an image and a mask."""
         super().__init__(in_channels=in_channels, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+        if fill and in_channels != img_channels + 1:
+            raise ValueError(
+                f"fill needs the image ({img_channels} channels) and a mask, and the source has {in_channels} "
+                "channels: set mask to true in the arguments of the degradation inpaint, or fill to false"
+            )
+        self.fill = fill
         self.body = make_body(
             network,
             in_channels + c_dim,
@@ -56,7 +67,10 @@ class Generator(ganzoo.Translator):
 
     def forward(self, source: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         self.check_resolution(growth.resolution)
-        return self.body(append_labels(source, c, self.c_dim))
+        painted = self.body(append_labels(source, c, self.c_dim))
+        if not self.fill:
+            return painted
+        return torch.where(source[:, -1:] > 0, painted, source[:, :-1].to(painted.dtype))
 
 
 class Loss(ganzoo.Loss):

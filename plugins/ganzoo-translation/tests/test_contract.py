@@ -71,6 +71,10 @@ def test_options_of_pix2pix(args):
     check_component(find("generator", "pix2pix"), args={"ngf": 4, **args}, c_dim=2)
 
 
+def test_pix2pix_that_fills_holes():
+    check_component(find("generator", "pix2pix"), args={"ngf": 4, "fill": True}, in_channels=4, img_channels=3)
+
+
 def test_cyclegan_of_unets():
     check_component(find("generator", "cyclegan"), args={"network": "unet", "ngf": 4, "norm": "batch"})
 

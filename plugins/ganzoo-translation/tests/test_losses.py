@@ -291,3 +291,17 @@ def test_patches_of_70_pixels():
         logits[0, 0, middle, middle].backward()
         seen = img.grad.abs().sum(dim=(0, 1)).nonzero()
         assert (seen.max(0).values - seen.min(0).values + 1).tolist() == [size, size]
+
+
+def test_fill_paints_holes_alone():
+    G = pix2pix.Generator(**{**SIZES, "in_channels": 4}, ngf=4, fill=True).eval()
+    source = torch.rand(2, 4, 16, 16) * 2 - 1
+    source[:, 3] = -1
+    assert torch.equal(G(source, growth=GROWTH), source[:, :3])
+    source[1, 3, 4:8] = 1
+    made, painted = G(source, growth=GROWTH), G.body(source)
+    assert torch.equal(made[1, :, 4:8], painted[1, :, 4:8])
+    made[1, :, 4:8] = source[1, :3, 4:8]
+    assert torch.equal(made, source[:, :3])
+    with pytest.raises(ValueError, match="the source has 3 channels: set mask to true"):
+        pix2pix.Generator(**SIZES, fill=True)
