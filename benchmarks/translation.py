@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -133,8 +134,8 @@ def run_all(names: list[str], pairs: str, emoji: Path, out: Path, device: str) -
 def hold_out(source: Path, train: Path, held: Path) -> tuple[int, int]:
     """Copy the images of the zip ``source`` into two others; returns how many went into each.
 
-    What shares its first code point (the skin tones, genders and hair of one person, for one) goes into one of them,
-    so that nothing held out has a near twin among what is trained on. Raises DataError for names without code points.
+    What shares its first code point, as the skin tones of an emoji do, goes into one of them, so that what is held out
+    has no twin of another colour among what is trained on. Raises DataError for names without code points.
     """
     try:
         with zipfile.ZipFile(source) as images:
@@ -169,7 +170,8 @@ def train(name: str, data: str, folder: Path, device: str) -> Path:
     recipe = ROOT / "recipes" / f"{name}.yaml"
     runs = sorted(path.parent for path in folder.glob("*/recipe.yaml"))
     done = folder / "finished.json"
-    same = {"recipe": recipe.read_text(encoding="utf-8"), "data": Path(data).name}
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))  # comments may change
+    same = {"recipe": settings, "data": Path(data).name}
     if done.is_file():
         if json.loads(done.read_text(encoding="utf-8")) != same:
             raise GanzooError(f"{folder}: was trained with another recipe or data; remove it or choose another --out")
