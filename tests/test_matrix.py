@@ -8,6 +8,7 @@ some cannot be.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 import shutil
@@ -24,7 +25,7 @@ from ganzoo import build
 from ganzoo.errors import RecipeError
 from ganzoo.interfaces import Translator
 from ganzoo.plugins import ENVIRONMENT, LoadedPlugins, installed, load_plugins
-from ganzoo.recipe import Recipe, parse_recipe, strict_yaml
+from ganzoo.recipe import Recipe, parse_recipe
 from ganzoo.training.loop import train
 from ganzoo.training.report import Reporter
 from ganzoo.weights import load_weights
@@ -188,7 +189,8 @@ def make_recipe(
         "train": {"total_kimg": STEPS * BATCH_SIZE / 1000, "grid": [1, 1]},
         "system": {"device": "cpu", "precision": precision, "threads": 1, "workers": 0},
     }
-    return parse_recipe(strict_yaml.dump(data), zoo.registry, filename="matrix")
+    text = json.dumps(data)  # is YAML, and sooner written
+    return parse_recipe(text, zoo.registry, filename="matrix")
 
 
 def check(recipe: Recipe, zoo: LoadedPlugins) -> None:
