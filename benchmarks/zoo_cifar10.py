@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -45,8 +46,8 @@ NUM_CLASSES = 10  # of CIFAR-10
 class Entry:
     """A GAN of the zoo, as its recipe has it, with narrower networks.
 
-    g, d: (name, args) of the networks. lr: (of G, of D). betas: of Adam. fade: grows from this resolution; None = does
-    not grow. labels: conditional.
+    g, d: (name, args) of the networks. lr: (of G, of D). betas: of Adam; None = RMSprop. fade: grows from this
+    resolution; None = does not grow. labels: conditional.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Entry:
     d: tuple[str, dict[str, Any]]
     loss: tuple[str, dict[str, Any]]
     lr: tuple[float, float]
-    betas: tuple[float, float]
+    betas: tuple[float, float] | None
     regularizers: list[dict[str, Any]] = field(default_factory=list)
     augmentation: dict[str, Any] | None = None
     fade: int | None = None
@@ -77,7 +78,7 @@ class Entry:
             "loss": {"name": self.loss[0], "args": self.loss[1]},
             "regularizers": self.regularizers,
             "growth": growth,
-            "optimizer": {"args": {"betas": list(self.betas)}},
+            "optimizer": {"args": {"betas": list(self.betas)}} if self.betas else {"name": "rmsprop", "args": RMSPROP},
             "train": {
                 "total_kimg": kimg,
                 "ema_beta": None,
@@ -98,6 +99,9 @@ class Entry:
             "system": {"device": device},
         }
         return {**recipe, "augmentation": self.augmentation} if self.augmentation else recipe
+
+
+RMSPROP = {"alpha": 0.99, "eps": 1.0e-8}
 
 
 def dcgan(ngf: int, ndf: int, *, z_dim: int = 100, **d_args: Any) -> dict[str, Any]:
@@ -137,6 +141,14 @@ ENTRIES = (
     ),
     Entry("lsgan", **dcgan(60, 80), loss=("lsgan", {"a": 0.0, "b": 1.0, "c": 1.0}), **DCGAN_ADAM),
     Entry(
+        "wgan",
+        **dcgan(60, 80),
+        loss=("wgan", {}),
+        regularizers=[{"name": "weight-clipping", "args": {"clip": 0.01}}],
+        lr=(0.00005, 0.00005),
+        betas=None,
+    ),
+    Entry(
         "wgan-gp",
         **dcgan(60, 80, z_dim=128, norm="layer"),
         loss=("wgan", {}),
@@ -151,6 +163,13 @@ ENTRIES = (
         regularizers=[{"name": "r1", "args": {"gamma": 0.5}}, {"name": "r2", "args": {"gamma": 0.5}}],
         lr=(0.0002, 0.0002),
         betas=(0.0, 0.99),
+    ),
+    Entry(
+        "lapgan",
+        g=("lapgan", {"base_resolution": 8, "base_z_dim": 100, "hidden_dim": 700, "ngf": 64}),
+        d=("lapgan", {"base_resolution": 8, "hidden_dim": 700, "ndf": 88, "dropout": 0.5}),
+        loss=("lapgan", {}),
+        **DCGAN_ADAM,
     ),
     Entry(
         "sngan",
@@ -213,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="CIFAR-10 with labels, as a folder, zip or pack")
     parser.add_argument("--out", type=Path, default=Path("zoo_cifar10"), help="where everything goes")
-    parser.add_argument("--kimg", type=float, default=40.0, help="thousands of images shown to each GAN")
+    parser.add_argument("--kimg", type=float, default=20.0, help="thousands of images shown to each GAN")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this GAN; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
@@ -263,7 +282,7 @@ def parse(entry: Entry, registry: Registry, **settings: Any) -> Recipe:
 
 def parameters(entry: Entry, registry: Registry) -> tuple[int, int]:
     """Trained numbers of G and of D."""
-    recipe = parse(entry, registry, data="cifar10.zip", kimg=40)
+    recipe = parse(entry, registry, data="cifar10.zip", kimg=20)
     networks = build_networks(recipe, registry, img_channels=3, c_dim=NUM_CLASSES if entry.labels else 0, device="meta")
     G, D = (sum(p.numel() for p in network.parameters()) for network in networks)
     return G, D
@@ -310,13 +329,15 @@ def train_one(
     ticks = read_lines(run / "stats.jsonl")
     measured = read_lines(run / "metrics.jsonl")[-1]["results"]
     G, D = parameters(entry, registry)
-    with Image.open(run / f"fakes_{result.nimg // 1000:06d}.png") as picture, atomic(folder / "grid.png") as temporary:
+    grid = run / f"fakes_{result.nimg // 1000:06d}.png"
+    with Image.open(grid) as picture, atomic(folder / "grid.png") as temporary:
         picture.save(temporary)
     found = {
         "name": entry.name,
         "labels": entry.labels,
         "nimg": result.nimg,
         "metrics": {r["name"]: {"value": r["value"], "standard_error": r["standard_error"]} for r in measured},
+        "diversity": mean_distance(grid) / mean_distance(run / "reals.png"),
         "images_per_second": images_per_second(ticks),
         "parameters": {"G": G, "D": D},
         "device": device_name(choose_device(device)),
@@ -333,6 +354,14 @@ def images_per_second(ticks: list[dict[str, Any]]) -> float:
         seconds += tick["timing"]["sec_per_kimg"] * (tick["nimg"] - shown) / 1000
         shown = tick["nimg"]
     return shown / seconds
+
+
+def mean_distance(grid: Path, size: int = 32) -> float:
+    """Of any two images of a grid, size x size each: the root of their mean squared difference."""
+    with Image.open(grid) as picture:
+        pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32))
+    images = pixels.unfold(0, size, size).unfold(1, size, size).flatten(0, 1).flatten(1)
+    return float(torch.pdist(images).mean()) / math.sqrt(images.shape[1])
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -358,15 +387,15 @@ def table(found: list[dict[str, Any]], pictures: dict[str, str]) -> str:
     """Markdown, a GAN a row. pictures: path of the grid, by name."""
     machines = sorted({f"{r['device']}, torch {r['versions']['torch']}" for r in found})
     rows = [
-        "| GAN | labels | FID (small) | KID (small) | images/s | parameters of G | of D | images |",
-        "|---|---|---|---|---|---|---|---|",
+        "| GAN | labels | FID (small) | KID (small) | diversity | images/s | parameters of G | of D | images |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in found:
         fid, kid = (r["metrics"][name] for name in ("fid", "kid"))
         rows.append(
             f"| {r['name']} | {'yes' if r['labels'] else 'no'} | {number(fid)} | {number(kid)} | "
-            f"{r['images_per_second']:.0f} | {r['parameters']['G']:,} | {r['parameters']['D']:,} | "
-            f"[grid]({pictures[r['name']]}) |"
+            f"{r['diversity']:.2f} | {r['images_per_second']:.0f} | "
+            f"{r['parameters']['G']:,} | {r['parameters']['D']:,} | [grid]({pictures[r['name']]}) |"
         )
     shown = ", ".join(f"{n:,}" for n in sorted({r["nimg"] for r in found}))
     return "\n".join([*rows, "", f"*{shown} images shown to each, on {'; '.join(machines)}.*", ""])

@@ -51,7 +51,9 @@ def trained(zoo, monkeypatch):
             {"name": n, "value": v, "standard_error": e} for n, v, e in (("fid", 39.04, 0.089), ("kid", 1.3, None))
         ]
         write(run / "metrics.jsonl", [{"results": []}, {"results": results}])
-        Image.fromarray(np.zeros((96, 192, 3), np.uint8)).save(run / "fakes_000004.png")
+        for name, seed in (("fakes_000004", 0), ("reals", 1)):
+            pixels = np.random.default_rng(seed).integers(0, 256, (96, 192, 3), np.uint8)
+            Image.fromarray(pixels).save(run / f"{name}.png")
         return SimpleNamespace(run_dir=run, nimg=4000, signal=None)
 
     monkeypatch.setattr(zoo.ganzoo, "train", train)
@@ -100,9 +102,18 @@ def test_learning_rates_and_regularizers_are_those_of_the_recipe(zoo, name, reci
     theirs = yaml.safe_load((ROOT / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8"))
     growth = theirs["growth"]["args"]
     assert entry.lr == (growth["lr"], growth.get("d_lr", growth["lr"]))
+    assert entry.betas is not None
     assert list(entry.betas) == theirs.get("optimizer", {"args": {"betas": [0.0, 0.99]}})["args"]["betas"]
     assert entry.regularizers == theirs.get("regularizers", [])
     assert entry.loss[0] == theirs["loss"]["name"]
+
+
+def test_wgan_is_that_of_its_recipe(zoo):
+    (entry,) = zoo.chosen(["wgan"])
+    recipe = entry.recipe(data="cifar10.zip", kimg=20)
+    theirs = yaml.safe_load((ROOT / "recipes" / "wgan_64.yaml").read_text(encoding="utf-8"))
+    assert recipe["optimizer"] == theirs["optimizer"] and recipe["regularizers"] == theirs["regularizers"]
+    assert recipe["growth"]["args"]["lr"] == theirs["growth"]["args"]["lr"]
 
 
 def test_results_are_a_table_in_the_zoos_order(zoo, trained, tmp_path):
@@ -111,7 +122,7 @@ def test_results_are_a_table_in_the_zoos_order(zoo, trained, tmp_path):
     assert found["settings"] == {"kimg": 4.0, "seed": 0, "data": "cifar10.zip"}
     assert [r["name"] for r in found["gans"]] == ["dcgan", "cgan"]
     text = (tmp_path / "zoo.md").read_text()
-    assert "| dcgan | no | 39.0 ± 0.1 | 1.30 | 250 | 963,720 | 1,033,920 | [grid](dcgan/grid.png) |" in text
+    assert "| dcgan | no | 39.0 ± 0.1 | 1.30 | 1.00 | 250 | 963,720 | 1,033,920 | [grid](dcgan/grid.png) |" in text
     assert "| cgan | yes |" in text and "*4,000 images shown to each, on " in text
     assert (tmp_path / "cgan" / "grid.png").is_file()
 
@@ -135,6 +146,15 @@ def test_another_budget_needs_another_folder(zoo, trained, tmp_path):
     run(zoo, tmp_path, "dcgan")
     with pytest.raises(GanzooError, match="do not compare"):
         run(zoo, tmp_path, "acgan", kimg=8.0)
+
+
+def test_diversity_is_none_where_all_images_are_alike(zoo, tmp_path):
+    one = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(np.tile(one, (3, 4, 1))).save(tmp_path / "collapsed.png")
+    assert zoo.mean_distance(tmp_path / "collapsed.png") == pytest.approx(0, abs=1e-3)
+    halves = np.concatenate([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 200, np.uint8)], axis=1)
+    Image.fromarray(halves).save(tmp_path / "two.png")
+    assert zoo.mean_distance(tmp_path / "two.png") == pytest.approx(200)
 
 
 def test_unknown_names_are_refused(zoo):
