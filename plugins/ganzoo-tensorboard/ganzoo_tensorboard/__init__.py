@@ -44,7 +44,7 @@ def ganzoo_grid(run_dir: Path, nimg: int, path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         _writers[run_dir].add_image("fakes", np.asarray(image.convert("RGB")), nimg, dataformats="HWC")
 
 
