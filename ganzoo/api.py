@@ -77,5 +77,5 @@ def train(
 def _dump(recipe: Mapping[str, Any]) -> str:
     try:
         return strict_yaml.dump(dict(recipe))
-    except yaml.representer.RepresenterError as error:
+    except (yaml.representer.RepresenterError, RecursionError) as error:
         raise RecipeError(f"<dict>: holds a value that no recipe can hold: {error}") from error

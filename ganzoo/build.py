@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -209,3 +210,17 @@ def _build(kind: str, component: Component, registry: Registry, **injected: Any)
         raise
     except ValueError as error:
         raise RecipeError(f"{kind} {component.name!r} of {entry.owner}: {error}") from error
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        if not is_too_large(error):
+            raise
+        reason = str(error).partition("\n")[0] or "no memory"
+        raise RecipeError(
+            f"{kind} {component.name!r} of {entry.owner}: is too large to be made ({reason}); use smaller arguments"
+        ) from error
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether an exception is about a size that no memory or no integer can hold, rather than a bug."""
+    return isinstance(error, (MemoryError, OverflowError)) or bool(
+        re.search(r"alloc|overflow|not enough memory|out of memory|Storage size|too large", str(error), re.IGNORECASE)
+    )

@@ -11,11 +11,26 @@ class GanzooError(ValueError):
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters (but line breaks and tabs) written out.
+    """``text`` with control characters (but line breaks and tabs) written out, and those that turn text around.
 
     Names of files and keys of recipes may come from anywhere, and an escape code in one would act on the terminal.
+    JSON stays JSON: ``\\u007f`` is what it reads back; below, it has escaped everything itself.
     """
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: m[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    """``printable``, line breaks and tabs included: for a name within a line, which it must not end."""
+    return _LINE.sub(_escape, text)
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LINE = re.compile(f"[\t\n]|{_CONTROL.pattern}")
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return f"\\u{ord(character):04x}" if ord(character) >= 0x7F else character.encode("unicode_escape").decode()
 
 
 class RecipeError(GanzooError):

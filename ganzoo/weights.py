@@ -21,6 +21,8 @@ from ganzoo.errors import CheckpointError
 from ganzoo.files import atomic
 
 _DIGEST_KEY = "sha256"
+# Shapes that safetensors lets pass, torch may not.
+_UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, RuntimeError, OverflowError)
 
 
 def save_weights(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -50,8 +52,8 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged, cannot be read: {error}") from error
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path}: damaged, cannot be read: {_first_line(error)}") from error
     expected = metadata.pop(_DIGEST_KEY, None)
     if expected is None:
         raise CheckpointError(f"{path}: has no '{_DIGEST_KEY}' in its metadata, so it was not written by ganzoo")
@@ -68,8 +70,12 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or damaged: {error}") from error
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or damaged: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 import ganzoo
+from ganzoo.console import echo
 from ganzoo.errors import GanzooError, PluginError, printable
 from ganzoo.plugins import LoadedCommands, load_commands
 from ganzoo.registry import did_you_mean
@@ -57,7 +58,7 @@ class _LazyGroup(click.Group):
             message = f"no such command {args[0]!r}{near or '; there are: ' + ', '.join(names)}"
             if failures := _of_plugins(ctx).failures:
                 message += f"; or is it of a plugin that failed to load: {'; '.join(map(str, failures))}"
-            raise click.UsageError(printable(message))
+            raise click.UsageError(message)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,8 +78,12 @@ class _LazyGroup(click.Group):
                 formatter.write_dl([(name, printable(command.get_short_help_str(100))) for name, command in brought])
         _warn(formatter, [*found.refused.values(), *map(str, found.failures)])
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        with report_errors():
+        with report_errors(), _printable_usage():
             return super().invoke(ctx)
 
 
@@ -102,9 +107,19 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except GanzooError as error:
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(printable(str(error)), err=True)
+        echo("error: ", fg="red", nl=False, err=True)
+        echo(str(error), err=True)
         raise SystemExit(2) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """click prints a mistake on the command line as it was written: by hand, or by a ``*`` over strangers' files."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]  # click offers no other way
+        raise
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ganzoo.console import echo
+
 
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
@@ -22,7 +24,7 @@ def compare(a: Path, b: Path) -> None:
     width = max(len(found.a.name) for found in comparisons)
     for found in comparisons:
         error = "" if found.error is None else f" ± {found.error:.2g}"
-        click.echo(
+        echo(
             f"{found.a.name:<{width}}  {found.a.value:.6g} -> {found.b.value:.6g}  "
             f"({found.difference:+.4g}{error})  {found.verdict}"
         )
@@ -35,4 +37,4 @@ def compare(a: Path, b: Path) -> None:
         }
     )
     if versions:
-        click.echo(f"note: versions differ: {', '.join(versions)}", err=True)
+        echo(f"note: versions differ: {', '.join(versions)}", err=True)

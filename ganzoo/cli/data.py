@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganzoo.console import echo
+from ganzoo.errors import one_line
+
 if TYPE_CHECKING:
     from ganzoo.data.inspect import Report
 
@@ -40,22 +43,22 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
     from ganzoo.data import open_dataset
     from ganzoo.data.inspect import contact_sheet, inspect_data
     from ganzoo.data.packing import no_bar, progress_bar
-    from ganzoo.errors import DataError, printable
+    from ganzoo.errors import DataError
     from ganzoo.files import atomic
 
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, lambda line: echo(line, err=True))
     with (no_bar if as_json else progress_bar)(len(dataset)) as advance:
         report, good = inspect_data(dataset, advance)
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=1))
+        echo(json.dumps(report.to_dict(), indent=1))
     else:
-        click.echo(printable(_describe(report)))
+        echo(_describe(report))
     if sheet is None and not as_json:
         sheet = Path(f"{report.name}-contact.png")
     if sheet is not None:
         with atomic(sheet, error=DataError) as temporary:
             contact_sheet(dataset, good).save(temporary)
-        click.echo(printable(f"contact sheet: {sheet}"), err=as_json)
+        echo(f"contact sheet: {sheet}", err=as_json)
 
 
 @data.command()
@@ -88,14 +91,13 @@ def pack(src: str, dest: Path, **options: Any) -> None:
     DEST.zip becomes a zip in the layout of NVIDIA's dataset_tool.py; any other name a pack folder, which trains faster.
     """
     from ganzoo.data.repack import pack_images
-    from ganzoo.errors import printable
 
     channels = options.pop("channels")
     pack_images(
         src,
         dest,
         channels=None if channels is None else int(channels),
-        log=lambda line: click.echo(printable(line)),
+        log=echo,
         progress=True,
         **options,
     )
@@ -112,8 +114,9 @@ def _describe(report: Report) -> str:
     ]
     if report.classes is not None:
         lines.append(f"classes ({len(report.classes)}):")
-        width = max(len(name) for name in report.classes)
-        lines += [f"  {name:<{width}} {n:>8,}" for name, n in report.classes.items()]
+        names = {one_line(name): n for name, n in report.classes.items()}
+        width = max(map(len, names))
+        lines += [f"  {name:<{width}} {n:>8,}" for name, n in names.items()]
     elif report.label_size:
         lines.append(f"labels  vectors of {report.label_size}")
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ganzoo.console import echo
+
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
@@ -22,10 +24,10 @@ def doctor(as_json: bool) -> None:
 
     findings = list(examine())
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            click.secho(f"{finding.state:<8}", fg=_COLOURS[finding.state], nl=False)
-            click.echo(f" {finding.subject}: {finding.text}")
+            echo(f"{finding.state:<8}", fg=_COLOURS[finding.state], nl=False)
+            echo(f" {finding.subject}: {finding.text}")
     if any(finding.state == "problem" for finding in findings):
         raise SystemExit(1)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ganzoo.console import echo
+
 FLAGS = {
     "fid": "Fréchet Inception distance.",
     "kid": "Kernel Inception distance.",
@@ -63,19 +65,19 @@ def evaluate(subject: Path, named: tuple[str, ...], as_json: bool, out: Path | N
             subject,
             options.pop("data"),
             metrics,
-            log=lambda line: click.echo(line, err=True),
+            log=lambda line: echo(line, err=True),
             bar=progress_bar,
             **options,
         )
     except KeyboardInterrupt:
-        click.echo("interrupted; what was computed is kept, and the same command goes on from there", err=True)
+        echo("interrupted; what was computed is kept, and the same command goes on from there", err=True)
         raise SystemExit(130) from None
     if out is not None:
         found.save_results(out, results)
     if as_json:
-        click.echo(found.to_json(results))
+        echo(found.to_json(results))
         return
-    click.echo(found.table(results))
-    click.echo(found.protocol(results))
+    echo(found.table(results))
+    echo(found.protocol(results))
     if out is not None:
-        click.echo(f"written: {out}")
+        echo(f"written: {out}")

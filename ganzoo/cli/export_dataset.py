@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.console import echo
+
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
 
@@ -56,7 +58,6 @@ def export_dataset(
     from ganzoo import generation
     from ganzoo.cli.sample import check_truncation
     from ganzoo.data.packing import progress_bar
-    from ganzoo.errors import printable
     from ganzoo.generation.export import check_export
 
     check_truncation(trunc, trunc_cutoff)
@@ -77,8 +78,8 @@ def export_dataset(
             advance=advance,
         )
     size = generator.growth.resolution
-    click.echo(printable(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})"))
+    echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
     if size < generator.img_resolution:
-        click.echo(f"note:     taken while growing, at {size} px of {generator.img_resolution}")
+        echo(f"note:     taken while growing, at {size} px of {generator.img_resolution}")
     labels = f"labels of {generator.c_dim} classes" if generator.c_dim else "no labels"
-    click.echo(printable(f"data set: {out} ({num:,} images of {size} x {size} px, {labels})"))
+    echo(f"data set: {out} ({num:,} images of {size} x {size} px, {labels})")

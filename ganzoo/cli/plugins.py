@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ganzoo.console import echo
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -19,7 +21,7 @@ def plugins(as_json: bool) -> None:
         p.name: sorted(name for name, entry in found.commands.items() if entry.owner == p.owner) for p in loaded.plugins
     }
     if as_json:
-        click.echo(
+        echo(
             json.dumps(
                 {
                     "plugins": [
@@ -43,18 +45,18 @@ def plugins(as_json: bool) -> None:
         )
         return
     for p in loaded.plugins:
-        click.secho(f"{p.owner}", bold=True, nl=False)
-        click.echo(f"  ({p.name})")
+        echo(f"{p.owner}", bold=True, nl=False)
+        echo(f"  ({p.name})")
         for kind in dict.fromkeys(entry.kind for entry in p.components):
             names = ", ".join(entry.name for entry in p.components if entry.kind == kind)
-            click.echo(f"  {kind:<14s} {names}")
+            echo(f"  {kind:<14s} {names}")
         if commands[p.name]:
-            click.echo(f"  {'command':<14s} {', '.join(commands[p.name])}")
+            echo(f"  {'command':<14s} {', '.join(commands[p.name])}")
         apart = {"ganzoo_register_commands", "ganzoo_register_models"}
         watches = [hook for hook in p.hooks if hook not in {*REGISTRATION_HOOKS, *apart}]
         if watches:
-            click.echo(f"  {'observer':<14s} {', '.join(watches)}")
+            echo(f"  {'observer':<14s} {', '.join(watches)}")
     for problem in found.refused.values():
-        click.secho(f"left out: {problem}", fg="red")
+        echo(f"left out: {problem}", fg="red")
     for f in loaded.failures:
-        click.secho(f"left out: {f}", fg="red")
+        echo(f"left out: {f}", fg="red")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ganzoo.console import echo
+
 _OVERRIDES = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key, as a.b=value."
 )
@@ -41,7 +43,7 @@ def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
             message = str(error)
             bad.append(message if message.startswith(str(path)) else f"{path}: {message}")
         else:
-            click.echo(f"{path}: ok")
+            echo(f"{path}: ok")
     if bad:
         raise GanzooError("\n".join(bad))
 
@@ -54,7 +56,7 @@ def show(path: Path, overrides: tuple[str, ...]) -> None:
     from ganzoo.plugins import load_plugins
     from ganzoo.recipe import dump_recipe, load_recipe
 
-    click.echo(dump_recipe(load_recipe(path, load_plugins().registry, overrides)), nl=False)
+    echo(dump_recipe(load_recipe(path, load_plugins().registry, overrides)), nl=False)
 
 
 @recipe.command()
@@ -65,7 +67,7 @@ def schema() -> None:
     from ganzoo.plugins import load_plugins
     from ganzoo.recipe.schema import recipe_schema
 
-    click.echo(json.dumps(recipe_schema(load_plugins().registry), indent=2))
+    echo(json.dumps(recipe_schema(load_plugins().registry), indent=2))
 
 
 @recipe.command()
@@ -74,4 +76,4 @@ def docs() -> None:
     from ganzoo.plugins import load_plugins
     from ganzoo.recipe.reference import recipe_reference
 
-    click.echo(recipe_reference(load_plugins().registry), nl=False)
+    echo(recipe_reference(load_plugins().registry), nl=False)

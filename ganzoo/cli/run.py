@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ganzoo.console import echo
 from ganzoo.training import LATEST
 
 
@@ -51,7 +52,7 @@ def run(
     plugins = load_plugins()
     resolved, resume_from = resolve_run(recipe, plugins, flags=flags, overrides=overrides, outdir=outdir, resume=resume)
     if dry_run:
-        click.echo(describe_recipe(resolved, plugins))
+        echo(describe_recipe(resolved, plugins))
         return
     result = train(resolved, plugins=plugins, outdir=outdir, resume_from=resume_from)
     raise SystemExit(result.exit_code)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.console import echo
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -124,15 +126,15 @@ def sample(
         if cells is not None and row < len(cells) and col < len(cells[0]):
             cells[row, col] = image
 
-    click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
+    echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
     if size < generator.img_resolution:
-        click.echo(f"note:     taken while growing, at {size} px of {generator.img_resolution}")
+        echo(f"note:     taken while growing, at {size} px of {generator.img_resolution}")
     pattern = "class*-seed*.png" if chosen == "all" else "seed*.png"
-    click.echo(f"images:   {outdir / pattern} ({len(set(names))} of {size} x {size} px)")
+    echo(f"images:   {outdir / pattern} ({len(set(names))} of {size} x {size} px)")
     if cells is not None and shape is not None:
         with atomic(outdir / "grid.png") as temporary:
             image_grid(cells.reshape(-1, *cells.shape[2:]), *shape).save(temporary)
-        click.echo(f"grid:     {outdir / 'grid.png'}")
+        echo(f"grid:     {outdir / 'grid.png'}")
 
 
 def check_truncation(trunc: float | None, cutoff: int | None) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ganzoo.console import echo
+
 
 @click.command()
 @click.argument("snapshot", type=click.Path(path_type=Path))
@@ -80,5 +82,5 @@ def walk(
         disable=not console.is_terminal,
     )
     generation.write_video(out, images, fps=fps, background=generator.recipe.data.background)
-    click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
-    click.echo(f"video:    {out} ({total} frames, {total / fps:.1f} s)")
+    echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
+    echo(f"video:    {out} ({total} frames, {total / fps:.1f} s)")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.console import echo
+
 if TYPE_CHECKING:
     from ganzoo.zoo import PluginModel
 
@@ -20,7 +22,6 @@ def zoo(as_json: bool, as_markdown: bool) -> None:
     """
     import json
 
-    from ganzoo.errors import printable
     from ganzoo.plugins import load_models
     from ganzoo.zoo import markdown
 
@@ -34,14 +35,14 @@ def zoo(as_json: bool, as_markdown: bool) -> None:
             for f in found.failures
         ]
         content = {"models": [m.to_dict() for m in models], "refused": found.refused, "failures": failures}
-        click.echo(json.dumps(content, indent=2))
+        echo(json.dumps(content, indent=2))
         return
     if as_markdown:
-        click.echo(markdown(models))
+        echo(markdown(models))
     else:
         _print_table(models)
     for problem in [*found.refused.values(), *map(str, found.failures)]:
-        click.secho(printable(f"left out: {problem}"), fg="red", err=as_markdown)
+        echo(f"left out: {problem}", fg="red", err=as_markdown)
 
 
 def _print_table(models: list[PluginModel]) -> None:
@@ -53,7 +54,7 @@ def _print_table(models: list[PluginModel]) -> None:
     from ganzoo.zoo import by_family
 
     if not models:
-        click.echo("no GAN is installed; pip install a plugin, such as ganzoo-progan")
+        echo("no GAN is installed; pip install a plugin, such as ganzoo-progan")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     names = {

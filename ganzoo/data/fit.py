@@ -35,10 +35,14 @@ class Fit:
     background: str = "white"
 
     def __post_init__(self) -> None:
-        if self.resolution < 1 or self.resolution & (self.resolution - 1):
+        if not 1 <= self.resolution <= 16384:
+            raise DataError(f"img_resolution: {self.resolution} is not between 1 and 16384")
+        if self.resolution & (self.resolution - 1):
             raise DataError(f"img_resolution: {self.resolution} is not a power of two; use 32, 64, 128, ...")
         if self.channels not in _MODES:
             raise DataError(f"img_channels: {self.channels} is not supported; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        if self.mode not in ("crop", "resize", "pad") or self.filter not in _FILTERS:
+            raise DataError(f"fit: {self.mode!r} with {self.filter!r} is no way to bring images to size")
         self.colour  # noqa: B018  (an unknown colour is an error here, not at the first image)
 
     @cached_property

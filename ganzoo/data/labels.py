@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, one_line
 
-_MOST_CLASSES = 100_000  # a one-hot vector has one number a class; ImageNet-21k has 21,841
+MOST_CLASSES = 100_000  # a one-hot vector has one number a class; ImageNet-21k has 21,841
 
 Labels = tuple[np.ndarray | None, list[str] | None]  # (int64 [N] or float32 [N, c_dim], class names by index)
 
@@ -55,12 +55,12 @@ def from_dataset_json(data: bytes, names: Sequence[str], filename: str) -> Label
     without = [name for name in names if name not in by_name]
     if without:
         raise DataError(
-            f"{filename}: {len(without):,} of {len(names):,} images have no label, {without[0]} for one. Label them, "
-            'or write "labels": null.'
+            f"{filename}: {len(without):,} of {len(names):,} images have no label, {one_line(without[0])} for one. "
+            'Label them, or write "labels": null.'
         )
     if len(by_name) > len(names):
         absent = sorted(set(by_name) - set(names))
-        raise DataError(f"{filename}: labels {len(absent):,} files that are not there, {absent[0]} for one")
+        raise DataError(f"{filename}: labels {len(absent):,} files that are not there, {one_line(absent[0])} for one")
     labels = _to_array([by_name[name] for name in names], filename)
     return labels, _class_names(content.get("class_names"), labels, names, filename)
 
@@ -98,12 +98,14 @@ def _to_array(values: list[object], filename: str) -> np.ndarray:
     if labels.dtype.kind in "iu" and labels.ndim == 1:
         if labels.min() < 0:
             raise DataError(f"{filename}: label {labels.min()} is negative; classes are counted from 0")
-        if labels.max() >= _MOST_CLASSES:
+        if labels.max() >= MOST_CLASSES:
             raise DataError(
-                f"{filename}: label {labels.max()} is too large; classes are counted from 0, {_MOST_CLASSES:,} at most"
+                f"{filename}: label {labels.max()} is too large; classes are counted from 0, {MOST_CLASSES:,} at most"
             )
         return labels.astype(np.int64)
-    if labels.dtype.kind in "iuf" and labels.ndim == 2 and np.isfinite(labels).all():
+    if labels.dtype.kind in "iuf" and labels.ndim == 2 and np.abs(labels).max(initial=0) <= np.finfo(np.float32).max:
+        if not 1 <= labels.shape[1] <= MOST_CLASSES:
+            raise DataError(f"{filename}: vectors of {labels.shape[1]:,} numbers; 1 to {MOST_CLASSES:,} can be used")
         return labels.astype(np.float32)
     raise DataError(f"{filename}: labels must be class numbers 0, 1, ... or lists of finite numbers, all of one kind")
 
@@ -113,8 +115,12 @@ def _class_names(given: object, labels: np.ndarray, names: Sequence[str], filena
         return None
     count = int(labels.max()) + 1
     if given is not None:
-        if not isinstance(given, list) or len(given) < count:
+        if not isinstance(given, list) or not all(isinstance(name, (str, int, float)) for name in given):
             raise DataError(f'{filename}: "class_names" must be a list of {count} names, one a class')
+        if not count <= len(given) <= MOST_CLASSES:
+            raise DataError(
+                f'{filename}: "class_names" has {len(given):,} names for {count:,} classes ({MOST_CLASSES:,} at most)'
+            )
         return [str(name) for name in given]
     folders, classes = from_class_folders(names)
     if folders is None or classes is None or len(classes) != count:

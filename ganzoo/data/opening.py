@@ -20,6 +20,7 @@ from ganzoo.data.labels import label_size
 from ganzoo.data.pack import Pack, is_pack, remove_leftovers, write_pack
 from ganzoo.data.packing import fit_images
 from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
+from ganzoo.data.sources.files import ImageFiles
 from ganzoo.data.subset import Selected, at_most, spread
 from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
 from ganzoo.errors import DataError
@@ -49,7 +50,7 @@ def open_data(
     Processes that need the same pack wait for the first to make it. Raises DataError for data that are missing,
     damaged, without the labels asked for, or too large for the disk.
     """
-    dataset, inputs = _open_source(config, registry), config.inputs
+    dataset, inputs = _open_source(config, registry, log), config.inputs
     if inputs is None or inputs.kind == "degrade":
         data = _open_images(config, dataset, log, progress, prepare)
         data.paired = inputs is not None
@@ -78,8 +79,19 @@ def _open_images(config: DataConfig, dataset: Dataset, log: Log, progress: bool,
     return _prepare(config, dataset, fit, log, progress)
 
 
-def open_dataset(path: str) -> Dataset:
-    """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them."""
+def open_dataset(path: str, log: Log | None = None) -> Dataset:
+    """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them.
+
+    log: hears of pictures that are passed over, because nothing here can read their kind.
+    """
+    dataset = _open_place(path)
+    note = dataset.passed_over_note() if isinstance(dataset, ImageFiles) else None
+    if note and log is not None:
+        log(f"warning: {dataset.name}: {note}")
+    return dataset
+
+
+def _open_place(path: str) -> Dataset:
     place = Path(path)
     if not os.path.exists(path):  # unlike Path.exists, also for what no path can be
         raise DataError(f"{path}: no such file or folder (seen from {Path.cwd()})")
@@ -107,7 +119,7 @@ def channels_of(dataset: Dataset, log: Log) -> int:
     return most
 
 
-def _open_source(config: DataConfig, registry: Registry) -> Dataset:
+def _open_source(config: DataConfig, registry: Registry, log: Log) -> Dataset:
     if config.source is None:
         assert config.path is not None
         if not os.path.exists(config.path):
@@ -115,7 +127,7 @@ def _open_source(config: DataConfig, registry: Registry) -> Dataset:
                 f"data.path: {config.path}: no such file or folder (seen from {Path.cwd()}). Give your images with "
                 "--data PATH: a folder, a zip or a pack."
             )
-        return open_dataset(config.path)
+        return open_dataset(config.path, log)
     from ganzoo.build import build_dataset
 
     return build_dataset(

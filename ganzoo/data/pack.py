@@ -15,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field
 
 from ganzoo.data.fit import Fit
+from ganzoo.data.labels import MOST_CLASSES
 from ganzoo.data.packing import FittedChunk
 from ganzoo.errors import DataError
 
@@ -27,27 +30,35 @@ INFO_FILE = "pack.json"
 LABELS_FILE = "labels.npy"
 
 
+class _Info(BaseModel):
+    """The content of ``pack.json``, checked: the folder may come from anywhere."""
+
+    num_images: int = Field(ge=1, lt=2**40)
+    fit: dict[str, Any]
+    fingerprint: str = Field(pattern=r"^[\w-]{1,64}$")
+    labels: bool
+    class_names: list[str] | None = Field(max_length=MOST_CLASSES)
+    skipped: list[str]
+
+
 class Pack:
     """An open pack. levels: resolution -> memory-mapped uint8 [N, C, R, R]; RGBA is premultiplied by alpha."""
 
     def __init__(self, path: Path) -> None:
         """Raises DataError if ``path`` is not a pack, is of a later format, or is damaged."""
         try:
-            info = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
-            if info["format"] != FORMAT:
-                raise DataError(f"{path}: a pack of format {info['format']}; this ganzoo reads {FORMAT}")
-            self.num_images: int = info["num_images"]
-            self.fit = Fit(**info["fit"])
-            self.fingerprint: str = info["fingerprint"]
-            self.class_names: list[str] | None = info["class_names"]
-            self.skipped: list[str] = info["skipped"]
-            self.labels = np.load(path / LABELS_FILE, allow_pickle=False) if info["labels"] else None
+            content = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"of format {content['format']}; this ganzoo reads {FORMAT}")
+            info = _Info.model_validate(content)
+            self.num_images, self.fit, self.fingerprint = info.num_images, Fit(**info.fit), info.fingerprint
+            self.class_names, self.skipped = info.class_names, info.skipped
+            # Mapped first: a header may claim more than there is, and room would be made for it.
+            self.labels = np.array(np.load(path / LABELS_FILE, mmap_mode="r")) if info.labels else None
             self.levels = {r: _map(path, (self.num_images, self.fit.channels, r, r)) for r in self.fit.levels}
             if self.labels is not None:
                 _check_labels(self.labels, self.num_images)
-        except DataError:
-            raise
-        except (OSError, KeyError, TypeError, ValueError, RecursionError) as problem:
+        except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as problem:
             raise DataError(f"{path}: a damaged pack ({problem}). Delete it and pack anew.") from problem
 
 
@@ -58,6 +69,10 @@ def _check_labels(labels: np.ndarray, num_images: int) -> None:
         raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}")
     if labels.ndim == 1 and labels.min() < 0:
         raise ValueError(f"label {labels.min()} is negative")
+    if labels.ndim == 1 and labels.max() >= MOST_CLASSES:
+        raise ValueError(f"label {labels.max()} is too large; {MOST_CLASSES:,} classes at most")
+    if labels.ndim == 2 and not (1 <= labels.shape[1] <= MOST_CLASSES and np.isfinite(labels).all()):
+        raise ValueError(f"label vectors {list(labels.shape)} are too long, or not finite")
 
 
 def is_pack(path: Path) -> bool:

@@ -37,7 +37,7 @@ def pack_images(
     The arguments mean what they do in a recipe's ``data``. Raises DataError for bad data, if ``dest`` exists, or if
     the disk is too small; ``dest`` appears whole or not at all.
     """
-    dataset = at_most(open_dataset(src), max_images)
+    dataset = at_most(open_dataset(src, log), max_images)
     if os.path.lexists(dest):
         raise DataError(f"{dest}: exists already; remove it or choose another name")
     how = Fit(resolution, channels or channels_of(dataset, log), fit, filter, background)

@@ -356,10 +356,14 @@ def open_sets(
 ) -> tuple[Source | None, Images, Images | None]:
     """(generator or None, images under test, real images or None)."""
     if not is_generator(subject):
-        fake = FileImages(open_dataset(str(subject)), resolution=resolution, background=background, num=num)
+        fake = FileImages(open_dataset(str(subject), log), resolution=resolution, background=background, num=num)
         if not compares or data is None:
             return None, fake, None
-        return None, fake, FileImages(open_dataset(data), resolution=resolution, background=background, num=num_real)
+        return (
+            None,
+            fake,
+            FileImages(open_dataset(data, log), resolution=resolution, background=background, num=num_real),
+        )
     generator = load_generator(subject, device=device, plugins=plugins)
     generator.check_latents()
     real: Images | None = None
@@ -408,7 +412,7 @@ def _real_images(
 ) -> tuple[Images, torch.Tensor | None]:
     """Real images for a generator, and the labels to feed it with."""
     if data is not None:
-        files = FileImages(open_dataset(data), resolution=resolution, background=background, num=num)
+        files = FileImages(open_dataset(data, log), resolution=resolution, background=background, num=num)
         return files, label_vectors(files.labels, files.class_names, generator.c_dim, data)
     config = generator.recipe.data
     opened = open_data(config, plugins.registry, log=log)

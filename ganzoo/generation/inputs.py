@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ganzoo.errors import GanzooError
 from ganzoo.generation.load import LoadedGenerator
@@ -80,7 +81,7 @@ def labels_for_seeds(
         classes = [_class_index(generator, str(chosen))] * len(seeds)
     else:
         classes = [_drawn_class(seed, generator.z_dim, generator.c_dim) for seed in seeds]
-    return torch.eye(generator.c_dim)[classes]
+    return one_hot(torch.tensor(classes), generator.c_dim).float()
 
 
 def latents_of_every_class(

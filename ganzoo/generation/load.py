@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata as distributions
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor
 
 from ganzoo.build import build_generator
+from ganzoo.data.labels import MOST_CLASSES
 from ganzoo.errors import CheckpointError, GanzooError, RecipeError, RegistryError
 from ganzoo.interfaces import Generator, GrowthState, Noise, StyleGenerator, Translator
 from ganzoo.plugins import LoadedPlugins, load_plugins
@@ -176,15 +178,17 @@ def load_generator(
     facts = _read_facts(path, metadata)
     recipe = _read_recipe(path, facts)
     registry = (plugins or load_plugins()).registry
+    sizes: dict[str, Any] = {"img_channels": facts.img_channels, "c_dim": facts.c_dim, "in_channels": facts.in_channels}
     try:
-        G = build_generator(
-            recipe, registry, img_channels=facts.img_channels, c_dim=facts.c_dim, in_channels=facts.in_channels
-        )
+        # First without memory: the recipe inside may ask for a network that has nothing to do with the file's size.
+        shapes = build_generator(recipe, registry, **sizes, device="meta")
+        shapes.load_state_dict(tensors, strict=True, assign=True)
+        shapes.check_resolution(facts.growth.resolution)
+        G = build_generator(recipe, registry, **sizes)
+        G.load_state_dict(tensors, strict=True)
     except (RegistryError, RecipeError) as error:
         raise CheckpointError(f"{path}: {error}. {_made_with(facts.made_with)}") from error
-    try:
-        G.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: does not fit the installed generator: {error}. {_made_with(facts.made_with)}"
         ) from error
@@ -240,11 +244,22 @@ class _Facts(BaseModel):
     recipe: str
     made_with: dict[str, str]
     img_channels: int = Field(ge=1, le=4)
-    c_dim: int = Field(ge=0)
-    in_channels: int = Field(0, ge=0)  # snapshots before there were translators say nothing of it
-    nimg: int = Field(ge=0)
+    c_dim: int = Field(ge=0, le=MOST_CLASSES)
+    in_channels: int = Field(0, ge=0, le=4)  # snapshots before there were translators say nothing of it
+    nimg: int = Field(ge=0, lt=2**63)
     growth: GrowthState
     class_names: list[str] | None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> _Facts:
+        resolution = self.growth.resolution
+        if not 1 <= resolution <= 16384 or resolution & (resolution - 1):
+            raise ValueError(f"a resolution of {resolution}")
+        if not 0 <= self.growth.alpha <= 1:
+            raise ValueError(f"an alpha of {self.growth.alpha}")
+        if self.class_names is not None and len(self.class_names) > self.c_dim:
+            raise ValueError(f"{len(self.class_names)} names of {self.c_dim} classes")
+        return self
 
 
 def _read_facts(path: Path, metadata: Mapping[str, str]) -> _Facts:

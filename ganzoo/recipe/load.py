@@ -122,7 +122,9 @@ def _override(document: Document, override: str) -> None:
     where = f"--set {override}"
     if not equals or not key.strip():
         raise RecipeError(f"{where}: must be key=value, such as train.total_kimg=100")
-    path = tuple(int(part) if re.fullmatch(r"-?[0-9]+", part) else part for part in key.strip().split("."))
+    path = tuple(int(part) if re.fullmatch(r"-?[0-9]{1,18}", part) else part for part in key.strip().split("."))
+    if len(path) > strict_yaml.MAX_DEPTH:
+        raise RecipeError(f"--set {key[:40]}...: more than {strict_yaml.MAX_DEPTH} keys in each other")
     parsed = strict_yaml.read_value(text, where)
     value = parsed.data[None]
     places = {(*path, *below): place for below, place in parsed.places.items()}

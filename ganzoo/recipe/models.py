@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_LONGEST = 1e12  # kimg; beyond, numbers of images are no longer exact
+Positive = Annotated[float, Field(gt=0, le=_LONGEST)]
 
 
 class Section(BaseModel):
@@ -194,7 +195,7 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """How long, how often, and what is kept. A kimg is a thousand real images shown."""
 
-    total_kimg: float = Field(ge=0.001, allow_inf_nan=False, description="length of training")
+    total_kimg: float = Field(ge=0.001, le=_LONGEST, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
     accumulate: int = Field(
         1, ge=1, description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images"

@@ -13,6 +13,8 @@ from ganzoo.recipe.models import OptimizerConfig
 from ganzoo.recipe.strict_yaml import Document, Path, dotted
 from ganzoo.registry import did_you_mean
 
+_MOST = 100  # problems to tell of
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -31,7 +33,7 @@ def explain(
     for key in at:
         data = data[key] if isinstance(data, list) else data.get(key, {})
     found: dict[Path, list[str]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[: 2 * _MOST]:  # looking for the nearest name takes its time
         path = _keys(detail["loc"], data)
         if detail["type"] == "missing":
             path = (*path, detail["loc"][-1])
@@ -48,13 +50,16 @@ def explain(
 
 
 def render(problems: Sequence[Problem]) -> str:
-    """One line a problem, in the order of the files."""
+    """One line a problem, in the order of the files; 100 at most."""
     lines = {f"{p.place}: {p.key}: {p.message}" if p.key else f"{p.place}: {p.message}" for p in problems}
-    return "\n".join(sorted(lines, key=lambda line: [_natural(part) for part in re.split(r"(\d+)", line)]))
+    ordered = sorted(lines, key=lambda line: [_natural(part) for part in re.split(r"(\d+)", line)])
+    more = [f"... and {len(ordered) - _MOST} more"] if len(ordered) > _MOST else []
+    return "\n".join([*ordered[:_MOST], *more])
 
 
 def _natural(part: str) -> tuple[int, int, str]:
-    return (0, int(part), "") if part.isdecimal() else (1, 0, part)
+    number = part.lstrip("0")  # by length first: text may hold more digits than Python makes a number of
+    return (0, len(number), number) if part.isdecimal() else (1, 0, part)
 
 
 def _keys(loc: Sequence[Any], data: Any) -> Path:

@@ -16,7 +16,9 @@ from ganzoo.errors import RecipeError
 
 Path = tuple[Any, ...]
 
-_MAX_CHARACTERS = 1_000_000
+_MAX_CHARACTERS = 250_000
+MAX_DEPTH = 50  # of mappings and lists in each other; recipes need seven
+_TOO_LARGE = 2**63
 _PREFIX = "tag:yaml.org,2002:"
 _SCALARS = [
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -116,6 +118,9 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self._document.places.setdefault(path, self._place(node))
+        if len(path) > MAX_DEPTH:
+            self._problem(node, path[:2], f"nested more than {MAX_DEPTH} deep")
+            return None
         if id(node) in self._seen:
             self._problem(node, path, "anchors and aliases (&, *) are not read; write it out, or use `extends`")
             return None
@@ -157,10 +162,11 @@ class _Reader:
         if tag == "int":
             digits = text.lstrip("+-")
             base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
-            if len(digits) > 30:
-                self._problem(node, path, "a number of more than 30 digits")
+            number = int(text, base) if len(digits) <= 30 else _TOO_LARGE
+            if abs(number) >= _TOO_LARGE:
+                self._problem(node, path, "a number that does not fit into 64 bits")
                 return 0
-            return int(text, base)
+            return number
         if tag == "float":
             return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         return text

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -101,10 +102,13 @@ def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: 
             ) from error
     for name, (module, optimizer) in trainee.optimizers.items():
         _restore_optimizer(module, optimizer, groups.get(name, {}))
-    states = groups["rng"]
-    if str(rank) in states:
-        rng.set_state(states[str(rank)])
-    return TrainingState(**json.loads(metadata["state"]))
+    try:
+        states = groups["rng"]
+        if str(rank) in states:
+            rng.set_state(states[str(rank)])
+        return TypeAdapter(TrainingState).validate_json(metadata["state"])
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
+        raise CheckpointError(f"{path}: is no state of training that can be gone on with: {error}") from error
 
 
 def newest_valid_checkpoint(folder: Path, *, log: Callable[[str], None]) -> Path | None:
@@ -198,7 +202,9 @@ def _restore_optimizer(module: nn.Module, optimizer: Optimizer, tensors: dict[st
     optimizer.state.clear()
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")
-        parameter = parameters[name]
+        parameter = parameters.get(name)
+        if parameter is None:
+            raise CheckpointError(f"the optimiser's state is of {name!r}, which the recipe's network does not have")
         # A slot of the parameter's shape takes its memory format too, as the optimiser would have made it.
         restored = torch.zeros_like(parameter) if value.shape == parameter.shape else torch.zeros_like(value)
         restored = restored.to(device=parameter.device, dtype=value.dtype)

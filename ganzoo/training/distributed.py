@@ -7,6 +7,7 @@ no answers when backward runs twice; one flat buffer reduced before each optimis
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,10 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ganzoo.errors import GanzooError
+
+_UNSET = "Start several processes with torchrun, which sets it all; for one process, `unset WORLD_SIZE`"
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,29 @@ class Processes:
 
 
 def start(device_type: str, *, timeout_minutes: float = 10) -> Processes:
-    """Join the process group that torchrun announces in the environment; alone, there is none."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    """Join the process group that torchrun announces in the environment; alone, there is none.
+
+    Raises GanzooError if what is in the environment is not from torchrun, or the others cannot be met.
+    """
+    world_size = _announced("WORLD_SIZE", 1, least=1)
     if world_size == 1:
         return Processes()
     if not dist.is_initialized():
         backend = "nccl" if device_type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
-    local_rank, local_world_size = (
-        int(os.environ.get(k, d)) for k, d in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-    )
+        try:
+            dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+        except (ValueError, RuntimeError) as error:  # torch's own name what is missing, or whom they waited for
+            raise GanzooError(f"{world_size} processes cannot be joined: {error}. {_UNSET}") from error
+    local_rank, local_world_size = _announced("LOCAL_RANK", 0), _announced("LOCAL_WORLD_SIZE", 1, least=1)
     return Processes(dist.get_rank(), world_size, local_rank, local_world_size)
+
+
+def _announced(name: str, default: int, *, least: int = 0) -> int:
+    """A number that torchrun puts into the environment."""
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        raise GanzooError(f"{name}={text!r} in the environment is no number of processes. {_UNSET}")
+    return int(text)
 
 
 def stop() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -21,9 +22,16 @@ def silent(line):
     pass
 
 
-def edit(pack, section, **values):
+def npy_header(shape):
+    """An int64 .npy that claims ``shape`` and holds eight bytes."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<i8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue() + bytes(8)
+
+
+def edit(pack, section=None, **values):
     info = json.loads((pack / "pack.json").read_text())
-    info[section].update(values)
+    (info if section is None else info[section]).update(values)
     (pack / "pack.json").write_text(json.dumps(info))
 
 
@@ -150,7 +158,7 @@ class Exploding(Dataset):
 
 @pytest.mark.parametrize("name", ["packed", "packed.zip"])
 def test_no_half_written_output_after_an_exception(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("ganzoo.data.repack.open_dataset", lambda path: Exploding())
+    monkeypatch.setattr("ganzoo.data.repack.open_dataset", lambda path, log: Exploding())
     with pytest.raises(RuntimeError, match="a bug"):
         pack_images("x", tmp_path / name, resolution=8, log=silent)
     assert not list(tmp_path.iterdir())
@@ -175,7 +183,14 @@ def test_a_full_disk_is_noticed_before_writing(folder, tmp_path, monkeypatch):
         (lambda p: edit(p, "fit", resolution=2**100), "Delete it"),
         (lambda p: edit(p, "fit", hello=1), "hello"),
         (lambda p: (p / "pack.json").write_text("[" * 200_000), "Delete it"),
-        (lambda p: np.save(p / "labels.npy", np.array([{}] * 12), allow_pickle=True), "allow_pickle=False"),
+        (lambda p: np.save(p / "labels.npy", np.array([{}] * 12), allow_pickle=True), "Python objects"),
+        (lambda p: (p / "labels.npy").write_bytes(npy_header((10**12,))), "Delete it"),
+        (lambda p: np.save(p / "labels.npy", np.full(12, 10**9)), "label 1000000000 is too large"),
+        (lambda p: np.save(p / "labels.npy", np.full((12, 2), np.nan, np.float32)), "not finite"),
+        (lambda p: edit(p, class_names={"all": "x"}), "class_names"),
+        (lambda p: edit(p, num_images="1e9"), "num_images"),
+        (lambda p: edit(p, fingerprint="../../x"), "fingerprint"),
+        (lambda p: edit(p, "fit", mode="stretch"), "no way to bring images to size"),
         (lambda p: (p / "pack.json").write_text("{"), "Delete it"),
         (lambda p: (p / "pack.json").write_text("{}"), "Delete it"),
         (lambda p: (p / "pack.json").write_text('{"format": "ganzoo-pack/9"}'), "reads ganzoo-pack/1"),

@@ -13,7 +13,7 @@ from PIL import Image
 from ganzoo.data import open_dataset
 from ganzoo.data.sources import FolderDataset, ZipDataset
 from ganzoo.data.sources import folder as folder_module
-from ganzoo.data.sources.zip import _LARGEST_FILE
+from ganzoo.data.sources.files import LARGEST_FILE
 from ganzoo.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -138,7 +138,7 @@ def test_zip_paths_that_climb_out_are_only_names(make_zip, encode, pixels, tmp_p
 def test_zip_members_that_are_bombs_or_damaged_are_named(make_zip, encode, pixels):
     path = make_zip({"a.png": encode(pixels(0)), "b.png": encode(pixels(1))})
     data = ZipDataset(path=str(path))
-    data._members["a.png"].file_size = _LARGEST_FILE + 1  # as its header may claim
+    data._members["a.png"].file_size = LARGEST_FILE + 1  # as its header may claim
     with pytest.raises(DataError, match=r"set\.zip/a\.png: refused as a decompression bomb"):
         data.image(0)
     content = bytearray(path.read_bytes())

@@ -59,7 +59,10 @@ def test_places_count_from_one_and_point_at_keys():
         ("a: !custom x\n", "a.yaml:1:4", "tags"),
         ("[1, 2]: x\n", "a.yaml:1:1", "cannot be a key"),
         ("1.5: x\n", "a.yaml:1:1", "cannot be a key"),
-        (f"a: {'9' * 40}\n", "a.yaml:1:4", "digits"),
+        ("a: 9223372036854775808\n", "a.yaml:1:4", "64 bits"),
+        ("a: 0x8000000000000000\n", "a.yaml:1:4", "64 bits"),
+        (f"a: {'[' * 60}{']' * 60}\n", "a.yaml:1:54", "nested more than 50 deep"),
+        (f"a: {'9' * 40}\n", "a.yaml:1:4", "64 bits"),
     ],
 )
 def test_what_hides_meaning_is_refused(text, place, message):
@@ -76,7 +79,7 @@ def test_what_hides_meaning_is_refused(text, place, message):
         ("", "the recipe is empty"),
         ("a: \x00", "no valid YAML"),
         ("[" * 5000, "YAML|deeply"),
-        ("x" * 1_000_001, "more than a recipe can need"),
+        ("x" * 250_001, "more than a recipe can need"),
     ],
 )
 def test_what_is_no_recipe_says_so(text, message):

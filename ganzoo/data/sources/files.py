@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from ganzoo.data.decode import decode
 from ganzoo.data.labels import from_class_folders, from_dataset_json
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, one_line
 from ganzoo.interfaces import Dataset
 from ganzoo.registry import did_you_mean
 
@@ -35,16 +36,32 @@ SUFFIXES = frozenset(
         ".avif",
     }
 )
+# Pictures, too, but nothing here decodes them; a set of 500 photographs must not silently become one of 20.
+UNREADABLE = frozenset(
+    {
+        *(".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".svg", ".eps", ".psd", ".xcf", ".exr", ".hdr"),
+        *(".dds", ".ico", ".pcx"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".srw", ".pef"),
+    }
+)
+LARGEST_FILE = 2**30  # bytes; a sparse file and a few kilobytes of zip can claim any number
 DATASET_JSON = "dataset.json"
 
 
 class ImageFiles(Dataset):
     """Encoded images, named by their paths below a root with ``/`` between folders, in sorted order."""
 
-    def __init__(self, path: Path, names: Sequence[str], dataset_json: bytes | None) -> None:
-        """Raises DataError if there are no images, or ``dataset_json`` does not fit them."""
+    def __init__(self, path: Path, files: Iterable[str], dataset_json: bytes | None) -> None:
+        """files: all that there are, of which images are taken; ``passed_over`` counts pictures that cannot be read.
+
+        Raises DataError if there are no images, or ``dataset_json`` does not fit them.
+        """
+        files = sorted(files)
+        names = [name for name in files if is_image_name(name)]
+        self.passed_over = Counter(suffix for name in files if (suffix := _suffix(name)) in UNREADABLE)
         if not names:
-            raise DataError(f"{path}: no images. Looked for {' '.join(sorted(SUFFIXES))} at any depth.")
+            note = f" {self.passed_over_note()}" if self.passed_over else ""
+            raise DataError(f"{path}: no images. Looked for {' '.join(sorted(SUFFIXES))} at any depth.{note}")
         self.path = path
         self.name = path.resolve().stem
         self.names = names
@@ -58,7 +75,14 @@ class ImageFiles(Dataset):
         return len(self.names)
 
     def filename(self, index: int) -> str:
-        return f"{self.path}/{self.names[index]}"
+        return one_line(f"{self.path}/{self.names[index]}")
+
+    def passed_over_note(self) -> str | None:
+        """What to say about pictures of kinds that cannot be read; None if there are none."""
+        if not self.passed_over:
+            return None
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(self.passed_over.items()))
+        return f"Passed over pictures that cannot be read here: {kinds}. Convert them to PNG or JPEG to use them."
 
     def image(self, index: int) -> np.ndarray:
         return decode(self.read(index), self.filename(index))
@@ -80,7 +104,7 @@ class ImageFiles(Dataset):
                 part = self._below(path)
                 part.name = self.name
                 return part
-        folders = sorted({"/".join(p[depth:]) for p in parts} - {""})
+        folders = sorted({one_line("/".join(p[depth:])) for p in parts} - {""})
         known = ", ".join(folders[:20]) + (", ..." if len(folders) > 20 else "")
         raise DataError(
             f"{self.path}: has no folder {folder!r} with images; there are: {known or 'none'}"
@@ -112,8 +136,27 @@ class ImageFiles(Dataset):
         return self._fingerprint
 
 
+def read_file(path: Path) -> bytes:
+    """Raises DataError, naming the file, for what cannot be read, is neither a file nor a
+    link to one, or is larger than a picture can be."""
+    name = one_line(str(path))
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{name}: cannot be read: neither a file nor a link to one. Remove it.")
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise DataError(f"{name}: refused: {size:,} bytes are more than such a file can need. Remove it.")
+        return path.read_bytes()
+    except OSError as problem:
+        raise DataError(f"{name}: cannot be read: {problem.strerror}. Repair or remove it.") from problem
+
+
 def is_image_name(name: str) -> bool:
     """Whether a path (with ``/``) is an image to train on; hidden files and macOS's resource forks are not."""
+    return _suffix(name) in SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """'.png' of a path (with ``/``), in small letters; '' for hidden files and macOS's resource forks."""
     parts = name.split("/")
     hidden = any(part.startswith(".") and part != ".." for part in parts) or parts[0] == "__MACOSX"
-    return not hidden and Path(parts[-1]).suffix.lower() in SUFFIXES
+    return "" if hidden else PurePosixPath(parts[-1]).suffix.lower()

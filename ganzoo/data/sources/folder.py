@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ganzoo.data.ahead import available_cpus, map_ahead
 from ganzoo.data.cache import cache_root
-from ganzoo.data.sources.files import DATASET_JSON, ImageFiles, is_image_name
+from ganzoo.data.sources.files import DATASET_JSON, ImageFiles, read_file
 from ganzoo.errors import DataError, GanzooError
 from ganzoo.files import write_text
 
@@ -30,21 +30,14 @@ class FolderDataset(ImageFiles):
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{root}: no such folder")
-        names = sorted(name for name in _walk(root) if is_image_name(name))
         labels = root / DATASET_JSON
-        super().__init__(root, names, labels.read_bytes() if labels.is_file() else None)
+        super().__init__(root, _walk(root), read_file(labels) if labels.is_file() else None)
 
     def _below(self, folder: str) -> FolderDataset:
         return FolderDataset(path=str(self.path / folder))
 
     def read(self, index: int) -> bytes:
-        path = self.path / self.names[index]
-        try:
-            if path.exists() and not path.is_file():
-                raise DataError(f"{path}: cannot be read: neither a file nor a link to one. Remove it.")
-            return path.read_bytes()
-        except OSError as problem:
-            raise DataError(f"{path}: cannot be read: {problem.strerror}. Repair or remove it.") from problem
+        return read_file(self.path / self.names[index])
 
     def checksums(self) -> Iterable[tuple[int, int]]:
         """Reads every file once; later, the note of that is good as long as no size or time of change differs."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from ganzoo.data.sources.files import DATASET_JSON, ImageFiles, is_image_name
-from ganzoo.errors import DataError
+from ganzoo.data.sources.files import DATASET_JSON, LARGEST_FILE, ImageFiles
+from ganzoo.errors import DataError, one_line
 
-_LARGEST_FILE = 2**30  # bytes, unpacked; a few kilobytes of zip can claim any number
+# Bytes, unpacked, from which on more than so many times what they are packed is no picture, and no labels.
+_BOMB_BYTES, _BOMB_RATIO = 2**26, 200
 
 
 class ZipDataset(ImageFiles):
@@ -27,17 +27,15 @@ class ZipDataset(ImageFiles):
         """Raises DataError if it is missing, damaged, empty, or labelled inconsistently."""
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as problem:
-            raise DataError(f"{path}: cannot be read as a zip: {problem}") from problem
+        except Exception as problem:  # see _read
+            raise DataError(f"{path}: cannot be read as a zip: {one_line(str(problem))}") from problem
         members = {member.filename.replace("\\", "/"): member for member in self._zip.infolist()}
         self._list(Path(path), members)
 
     def _list(self, path: Path, members: dict[str, zipfile.ZipInfo]) -> None:
         """Take ``members``, by their names below ``path``, for what there is."""
         self.path, self._members = path, members
-        names = sorted(name for name in members if is_image_name(name))
-        dataset_json = self._read(DATASET_JSON) if DATASET_JSON in members else None
-        super().__init__(path, names, dataset_json)
+        super().__init__(path, members, self._read(DATASET_JSON) if DATASET_JSON in members else None)
 
     def _below(self, folder: str) -> ZipDataset:
         part = copy.copy(self)  # of the same open file, which threads may share
@@ -53,12 +51,11 @@ class ZipDataset(ImageFiles):
         return [(self._members[name].file_size, self._members[name].CRC) for name in self.names]
 
     def _read(self, name: str) -> bytes:
-        member = self._members[name]
-        if member.file_size > _LARGEST_FILE:
-            raise DataError(
-                f"{self.path}/{name}: refused as a decompression bomb ({member.file_size:,} bytes unpacked)"
-            )
+        member, place = self._members[name], one_line(f"{self.path}/{name}")
+        size, packed = member.file_size, member.compress_size
+        if size > LARGEST_FILE or (size > _BOMB_BYTES and size > _BOMB_RATIO * packed):
+            raise DataError(f"{place}: refused as a decompression bomb ({size:,} bytes unpacked, {packed:,} packed)")
         try:
             return self._zip.read(member)
-        except (OSError, EOFError, zlib.error, RuntimeError, NotImplementedError, zipfile.BadZipFile) as problem:
-            raise DataError(f"{self.path}/{name}: cannot be read from the zip: {problem}") from problem
+        except Exception as problem:  # of damaged zips, zipfile and its decompressors raise nearly anything
+            raise DataError(f"{place}: cannot be read from the zip: {one_line(str(problem))}") from problem

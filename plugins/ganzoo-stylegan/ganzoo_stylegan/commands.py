@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ganzoo.console import echo
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def mix(
     images = [None if ws is None else _draw(generator, ws) for ws in _track(cells, "images", shape[0] * shape[1])]
     generation.save_grid(out, images, *shape, background=generator.recipe.data.background)
     _say_snapshot(generator)
-    click.echo(f"mixes:    {out} ({len(row_seeds)} x {len(col_seeds)}, layers {styles} of {generator.num_ws})")
+    echo(f"mixes:    {out} ({len(row_seeds)} x {len(col_seeds)}, layers {styles} of {generator.num_ws})")
 
 
 @click.command()
@@ -164,9 +165,9 @@ def project(
     write_video(video, beside, fps=30)
     _say_snapshot(generator)
     how = "pixels and pyramid" if vgg16 is None else "VGG16"
-    click.echo(f"distance: {before:.4g} -> {after:.4g} ({how}, {steps} steps in {space})")
-    click.echo(f"noise:    {len(projector.noise)} maps optimised")
-    click.echo(f"files:    {outdir}: target.png, projection.png, w.safetensors, {video.name}")
+    echo(f"distance: {before:.4g} -> {after:.4g} ({how}, {steps} steps in {space})")
+    echo(f"noise:    {len(projector.noise)} maps optimised")
+    echo(f"files:    {outdir}: target.png, projection.png, w.safetensors, {video.name}")
 
 
 @click.command()
@@ -224,7 +225,7 @@ def directions(
         generation.save_grid(path, images, len(ws), len(strengths), background=generator.recipe.data.background)
         made.append(f"{path.with_suffix('.*')}  eigenvalue {direction.eigenvalue:.4g}")
     _say_snapshot(generator)
-    click.echo("\n".join(made))
+    echo("\n".join(made))
 
 
 @click.command()
@@ -286,7 +287,7 @@ def edit(
     images = [_draw(generator, moved) for moved in _track(cells, "images", rows * len(strengths))]
     generation.save_grid(out, images, rows, len(strengths), background=generator.recipe.data.background)
     _say_snapshot(generator)
-    click.echo(f"edits:    {out} ({rows} rows, strengths {', '.join(f'{x:g}' for x in strengths)})")
+    echo(f"edits:    {out} ({rows} rows, strengths {', '.join(f'{x:g}' for x in strengths)})")
 
 
 def _load(snapshot: Path, device: str, missing: str) -> LoadedGenerator:
@@ -326,9 +327,9 @@ def _parse_strength(text: str, cols: int) -> list[float]:
 
 
 def _say_snapshot(generator: LoadedGenerator) -> None:
-    click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
+    echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
     if generator.growth.resolution < generator.img_resolution:
-        click.echo(f"note:     taken while growing, at {generator.growth.resolution} px of {generator.img_resolution}")
+        echo(f"note:     taken while growing, at {generator.growth.resolution} px of {generator.img_resolution}")
 
 
 def _track(items: Iterable[T], what: str, total: int) -> Iterator[T]:

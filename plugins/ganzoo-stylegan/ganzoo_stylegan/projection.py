@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ganzoo.data.decode import decode
 from ganzoo.data.fit import Fit
 from ganzoo.data.images import float_to_uint8
+from ganzoo.data.sources.files import read_file
 from ganzoo.errors import CheckpointError, DataError, GanzooError
 from ganzoo.generation import LoadedGenerator, labels_for_seeds
 from ganzoo.weights import load_weights, read_metadata, save_weights
@@ -219,10 +220,7 @@ def load_target(path: Path, generator: LoadedGenerator, *, fit: bool) -> np.ndar
     fit: bring it to size and colours as the recipe does its data. Raises DataError, saying what would work, if it has
     another size or mode and may not be fitted, or cannot be read.
     """
-    try:
-        pixels = decode(path.read_bytes(), str(path))
-    except OSError as problem:
-        raise DataError(f"{path}: cannot be read: {problem.strerror or problem}") from problem
+    pixels = decode(read_file(path), str(path))
     size, channels = generator.growth.resolution, generator.img_channels
     height, width = pixels.shape[:2]
     data = generator.recipe.data

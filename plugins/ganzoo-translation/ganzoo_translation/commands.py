@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.console import echo
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -93,11 +95,11 @@ def translate(
         overview(shown, generator.img_resolution).save(temporary)
 
     size = "their own sizes" if keep_size else f"{generator.img_resolution} x {generator.img_resolution} px"
-    click.echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
+    echo(f"snapshot: {generator.path} (kimg {generator.nimg / 1000:g})")
     if degrade:
-        click.echo(f"degraded: {translation.degradation_name}, seed {seed}")
-    click.echo(f"images:   {outdir / '*.png'} ({len(inputs)} of {size}, {direction})")
-    click.echo(f"overview: {_relative(picture)} (each image, and to its right what became of it)")
+        echo(f"degraded: {translation.degradation_name}, seed {seed}")
+    echo(f"images:   {outdir / '*.png'} ({len(inputs)} of {size}, {direction})")
+    echo(f"overview: {_relative(picture)} (each image, and to its right what became of it)")
 
 
 def _relative(path: Path) -> Path:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo.build import build_degradation
+from ganzoo.console import echo
 from ganzoo.data.decode import decode
 from ganzoo.data.fit import Fit, to_8bit, to_channels
 from ganzoo.data.images import float_to_uint8, image_grid
 from ganzoo.data.opening import open_dataset
 from ganzoo.data.sources import FolderDataset
-from ganzoo.data.sources.files import ImageFiles
+from ganzoo.data.sources.files import ImageFiles, read_file
 from ganzoo.errors import DataError, GanzooError
 from ganzoo.generation import LoadedGenerator, labels_for_seeds
 from ganzoo.plugins import load_plugins
@@ -40,7 +41,7 @@ class Inputs:
                 raise DataError(f"{path}: is one file and has no folder {folder!r}; leave --folder out")
             self.names = [path.name]
             return
-        self._dataset = open_dataset(str(path))
+        self._dataset = open_dataset(str(path), lambda line: echo(line, err=True))
         if folder is not None:
             if not isinstance(self._dataset, ImageFiles):
                 raise DataError(f"{path}: is a pack and has no folder {folder!r}; leave --folder out")
@@ -60,11 +61,7 @@ class Inputs:
     def _read(self, index: int) -> np.ndarray:
         if not self._single:
             return self._dataset.image(index)
-        try:
-            data = self.path.read_bytes()
-        except OSError as problem:
-            raise DataError(f"{self.path}: cannot be read: {problem.strerror or problem}") from problem
-        return decode(data, str(self.path))
+        return decode(read_file(self.path), str(self.path))
 
     @staticmethod
     def stem(name: str) -> str:
