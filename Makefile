@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE := -e '.[dev,eval,video]' $(foreach p,$(PLUGINS),-e $(dir $(p)))
 
-.PHONY: demo test install lint format docs bench clean
+.PHONY: demo test install lint format docs bench fuzz clean
 
 demo: install
 	$(BIN)/ganzoo run recipes/quickstart.yaml
@@ -42,6 +42,10 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/data.py
+
+# Ten minutes; FUZZ_SECONDS=60 for another time, FUZZ_TARGETS=yaml,zips for some targets.
+fuzz: install
+	$(BIN)/python tests/fuzz
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -210,7 +210,7 @@ def _build(kind: str, component: Component, registry: Registry, **injected: Any)
         raise
     except ValueError as error:
         raise RecipeError(f"{kind} {component.name!r} of {entry.owner}: {error}") from error
-    except (RuntimeError, MemoryError, OverflowError) as error:
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
         if not is_too_large(error):
             raise
         reason = str(error).partition("\n")[0] or "no memory"

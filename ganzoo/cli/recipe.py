@@ -23,22 +23,15 @@ def recipe() -> None:
 @_OVERRIDES
 def check(recipes: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Report every mistake in RECIPES, or nothing but 'ok'. The images need not be here."""
-    from ganzoo import build
     from ganzoo.errors import GanzooError
     from ganzoo.plugins import load_plugins
-    from ganzoo.recipe import load_recipe
-    from ganzoo.training.plan import assumed_sizes
+    from ganzoo.training.plan import check_recipe
 
     registry = load_plugins().registry
     bad = []
     for path in recipes:
         try:
-            checked = load_recipe(path, registry, overrides)
-            sizes = assumed_sizes(checked, registry, c_dim=2 if checked.data.labels else 0)  # the images may be absent
-            G, D = build.build_networks(checked, registry, **sizes, device="meta")
-            build.build_objective(checked, registry, G, D)
-            phases = build.build_growth(checked, registry).phases(round(checked.train.total_kimg * 1000))
-            build.check_phases(checked, registry, G, D, phases)
+            check_recipe(path, registry, overrides)
         except GanzooError as error:
             message = str(error)
             bad.append(message if message.startswith(str(path)) else f"{path}: {message}")

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,8 +16,15 @@ from pydantic import (
     model_validator,
 )
 
-_LONGEST = 1e12  # kimg; beyond, numbers of images are no longer exact
-Positive = Annotated[float, Field(gt=0, le=_LONGEST)]
+
+def _is_countable(value: float) -> float:
+    if value > 1e12:
+        raise ValueError(f"must be at most 1e12, not {value:g}: numbers of images are not exact beyond")
+    return value
+
+
+Kimg = Annotated[float, AfterValidator(_is_countable)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_is_countable)]
 
 
 class Section(BaseModel):
@@ -195,7 +203,7 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """How long, how often, and what is kept. A kimg is a thousand real images shown."""
 
-    total_kimg: float = Field(ge=0.001, le=_LONGEST, description="length of training")
+    total_kimg: Kimg = Field(ge=0.001, allow_inf_nan=False, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
     accumulate: int = Field(
         1, ge=1, description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images"

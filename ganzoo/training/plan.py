@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import nn
 
@@ -13,8 +14,18 @@ from ganzoo.data import TrainingData, open_data
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Phase, Regularizer
 from ganzoo.plugins import LoadedPlugins
-from ganzoo.recipe import Recipe
+from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.registry import Registry
+
+
+def check_recipe(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> None:
+    """Raise GanzooError unless the recipe at ``path`` can be trained, as far as that shows without the images."""
+    recipe = load_recipe(path, registry, overrides)
+    sizes = assumed_sizes(recipe, registry, c_dim=2 if recipe.data.labels else 0)
+    G, D = build.build_networks(recipe, registry, **sizes, device="meta")
+    build.build_objective(recipe, registry, G, D)
+    phases = build.build_growth(recipe, registry).phases(round(recipe.train.total_kimg * 1000))
+    build.check_phases(recipe, registry, G, D, phases)
 
 
 def describe_recipe(recipe: Recipe, plugins: LoadedPlugins) -> str:

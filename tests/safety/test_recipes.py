@@ -40,8 +40,10 @@ def test_a_bomb_of_aliases(check):
         (RECIPE + "seed: " + "9" * 5000, "does not fit into 64 bits"),
         (RECIPE + "seed: 9223372036854775808", "does not fit into 64 bits"),
         (RECIPE.replace("0.01", "1e308"), "at most"),
-        (RECIPE.replace("0.01", ".inf"), "at most"),
+        (RECIPE.replace("0.01", ".inf"), "finite number"),
         (RECIPE.replace("hidden_dim: 6}}\ndisc", "hidden_dim: 4611686018427387904}}\ndisc"), "too large to be made"),
+        (RECIPE.replace("hidden_dim: 6", "hidden_dim: 9223372036854775807", 1), "too large to be made"),
+        (RECIPE.replace("hidden_dim: 6", "hidden_dim: 6, hidden_layers: 165859"), "at most 1000"),
         (RECIPE.replace("batch_size: 4", "batch_size: 4, decay_from_kimg: 1.0e+308, decay_to_kimg: 1.5e+308"), "fixed"),
         (RECIPE + "".join(f"key{i}: 1\n" for i in range(5000)), "... and "),
         (RECIPE + f"? {'1' * 5000}\n: 1\n", "64 bits|cannot be a key"),
@@ -73,7 +75,7 @@ def test_hostile_recipes_are_refused(check, here, text, message):
         ("seed=" + "[" * 100_000, "nested too deeply"),
         ("generator.args.z_dim=!!python/name:os.system", "tags"),
         ("generator.args.\x1b[2J=1", "\\x1b[2J"),
-        ("train.total_kimg=1e999", "at most"),
+        ("train.total_kimg=1e999", "finite number"),
     ],
 )
 def test_hostile_overrides_are_refused(here, refused, override, message):

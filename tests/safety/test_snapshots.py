@@ -84,6 +84,7 @@ def test_hostile_headers(here, refused, content):
         {"recipe": RECIPE.replace("z_dim: 4", "z_dim: 1000000000000")},
         {"recipe": RECIPE.replace("z_dim: 4", "z_dim: 4611686018427387904")},
         {"recipe": RECIPE.replace("hidden_dim: 6", "hidden_dim: 3000000", 1)},
+        {"recipe": RECIPE.replace("hidden_dim: 6", "hidden_dim: 6, hidden_layers: 1000000", 1)},
         {"recipe": RECIPE.replace("img_resolution: 8", "img_resolution: 16384")},
         {"recipe": RECIPE.replace("name: mlp", "name: posix.system", 1)},
         {"recipe": RECIPE.replace("name: mlp", "name: !!python/name:posix.system x", 1)},

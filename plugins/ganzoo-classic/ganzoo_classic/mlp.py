@@ -19,7 +19,7 @@ from ganzoo_progan.layers import at_least_fp32
 
 from .layers import append_labels, logits_dim, refuse_growing
 
-Layers = Annotated[int, Field(ge=1, description="hidden layers")]
+Layers = Annotated[int, Field(ge=1, le=1000, description="hidden layers")]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 

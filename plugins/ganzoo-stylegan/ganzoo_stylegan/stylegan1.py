@@ -165,7 +165,9 @@ class Generator(MixingGenerator):
         w_dim: Annotated[
             int | None, Field(ge=1, description="size of w; null: 512, or that of its input without mapping layers")
         ] = None,
-        mapping_layers: Annotated[int, Field(ge=0, description="layers from z to w; 0: w is z, normalised")] = 8,
+        mapping_layers: Annotated[
+            int, Field(ge=0, le=1000, description="layers from z to w; 0: w is z, normalised")
+        ] = 8,
         mapping_fmaps: Annotated[int, Field(ge=1, description="width of the mapping network's hidden layers")] = 512,
         mapping_lr: Annotated[float, Field(gt=0, description="learning rate of the mapping network, relative")] = 0.01,
         fmap_base: FmapBase = 8192,

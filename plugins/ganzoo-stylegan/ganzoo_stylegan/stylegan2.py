@@ -235,7 +235,7 @@ class Generator(MixingGenerator):
         img_channels: int,
         z_dim: ZDim = 512,
         w_dim: Annotated[int, Field(ge=1, description="size of w")] = 512,
-        mapping_layers: Annotated[int, Field(ge=1, description="layers from z to w; for CIFAR-10, 2")] = 8,
+        mapping_layers: Annotated[int, Field(ge=1, le=1000, description="layers from z to w; for CIFAR-10, 2")] = 8,
         mapping_lr: MappingLr = 0.01,
         channel_base: ChannelBase = 32768,
         channel_max: ChannelMax = 512,
@@ -412,7 +412,9 @@ class Discriminator(ganzoo.Discriminator):
             Literal["resnet", "skip", "orig"],
             Field(description="residual blocks, the image given to every resolution, or neither (figure 7)"),
         ] = "resnet",
-        mapping_layers: Annotated[int, Field(ge=1, description="layers that map a label, if there are labels")] = 8,
+        mapping_layers: Annotated[
+            int, Field(ge=1, le=1000, description="layers that map a label, if there are labels")
+        ] = 8,
         mapping_lr: MappingLr = 0.01,
         mbstd_group_size: Annotated[
             int, Field(ge=1, description="images compared with each other in minibatch stddev; 1 = off")

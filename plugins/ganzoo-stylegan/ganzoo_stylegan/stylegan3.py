@@ -213,7 +213,7 @@ class Generator(ganzoo.StyleGenerator):
         ] = "t",
         z_dim: ZDim = 512,
         w_dim: Annotated[int, Field(ge=1, description="size of w")] = 512,
-        mapping_layers: Annotated[int, Field(ge=1, description="layers from z to w")] = 2,
+        mapping_layers: Annotated[int, Field(ge=1, le=1000, description="layers from z to w")] = 2,
         mapping_lr: MappingLr = 0.01,
         channel_base: Annotated[
             int | None,
@@ -222,7 +222,7 @@ class Generator(ganzoo.StyleGenerator):
         channel_max: Annotated[
             int | None, Field(ge=1, description="the most feature maps a layer has; null: 512 for t, 1024 for r")
         ] = None,
-        num_layers: Annotated[int, Field(ge=2, description="layers, without input and to-RGB")] = 14,
+        num_layers: Annotated[int, Field(ge=2, le=1000, description="layers, without input and to-RGB")] = 14,
         num_critical: Annotated[
             int, Field(ge=1, description="layers at the end that use the whole band: sharp, and not free of aliasing")
         ] = 2,
@@ -233,8 +233,10 @@ class Generator(ganzoo.StyleGenerator):
         last_stopband_rel: Annotated[
             float, Field(gt=1, description="the same for the last, relative to the band of the image")
         ] = 2**0.3,
-        margin_size: Annotated[int, Field(ge=0, description="pixels around the canvas, at every sampling rate")] = 10,
-        filter_size: Annotated[int, Field(ge=2, description="taps of a filter, at the lower sampling rate")] = 6,
+        margin_size: Annotated[
+            int, Field(ge=0, le=256, description="pixels around the canvas, at every sampling rate")
+        ] = 10,
+        filter_size: Annotated[int, Field(ge=2, le=64, description="taps of a filter, at the lower sampling rate")] = 6,
         lrelu_upsampling: Annotated[
             Literal[2, 4], Field(description="sampling rate of the nonlinearity, relative to the layer's")
         ] = 2,

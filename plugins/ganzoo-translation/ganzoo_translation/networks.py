@@ -16,7 +16,7 @@ from .layers import Norm, at_least_fp32, check_size, initialised, leaky, make_no
 
 Body = Annotated[Literal["unet", "resnet"], Field(description="unet passes details by the narrow middle, resnet not")]
 GeneratorWidth = Annotated[int, Field(ge=1, description="feature maps of the outermost layer")]
-Blocks = Annotated[int, Field(ge=1, description="residual blocks of a resnet: 6 for 128 px, 9 from 256 px on")]
+Blocks = Annotated[int, Field(ge=1, le=1000, description="residual blocks of a resnet: 6 for 128 px, 9 from 256 px on")]
 Downs = Annotated[
     int | None,
     Field(ge=2, le=12, description="halvings of a unet; null = as many as the size allows, 8 at most"),
