@@ -243,6 +243,259 @@ def write_pgz(item: Item, folder: Path) -> list[Path]:
         return save(content, folder / "celeba_s3_i48000.pt", legacy=True)
 
 
+# --- StyleGAN ---------------------------------------------------------------------------------------------------------
+
+
+def flipped_from(fused: bool | str) -> float:
+    return {"auto": 128, True: 0, False: math.inf}[fused]
+
+
+def stylegan1_as_tf(item: Item) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """genforce's tensors under the official names, which the key map has: of mapping, synthesis, and the whole."""
+    names = json.loads((GOLDEN / "keys_stylegan1_genforce.json").read_text())["keys"]["G"]
+    count = sum(bool(re.fullmatch(r"w/G/synthesis\.output\d+\.weight", key)) for key in item.tensors)
+    parts: tuple[dict[str, Tensor], ...] = ({}, {}, {})
+    for key, x in item.under("w/G/").items():
+        if key.endswith(("blur.kernel", ".lod")):
+            continue
+        if key == "mapping.label_weight":
+            name = "LabelConcat/weight"
+        elif rgb := re.fullmatch(r"synthesis\.output(\d+)\.(\w+)", key):
+            name = f"ToRGB_lod{count - 1 - int(rgb[1])}/{rgb[2]}"
+        elif key == "synthesis.layer0.weight":  # a 4x4 convolution in place of the dense layer
+            name, x = "4x4/Dense/weight", x.flip(2, 3).permute(1, 0, 2, 3).flatten(1)
+        else:
+            name = names[key]["official_tf_name"]
+            if "synthesis.layer0.const" not in item.under("w/G/"):
+                name = name.replace("4x4/Const/", "4x4/Dense/")
+        if name.endswith("weight") and x.ndim == 4:
+            x = x.permute(2, 3, 1, 0)
+        elif name.endswith("weight") and x.ndim == 2 and name not in ("LabelConcat/weight", "4x4/Dense/weight"):
+            x = x.T
+        parts[0 if key.startswith("mapping") else 1 if key.startswith("synthesis") else 2][name] = x.contiguous()
+    parts[1]["lod"] = torch.tensor(0.0)
+    return parts
+
+
+def write_tf_triple(make: Any, args: dict[str, Any], parts: Sequence[dict[str, Tensor]], path: Path) -> list[Path]:
+    """(G, D, Gs), of which Gs has the weights."""
+    networks = []
+    for name in ("G", "Gs"):
+        mapping, synthesis, whole = (
+            part if name == "Gs" else {key: torch.zeros_like(x) for key, x in part.items()} for part in parts
+        )
+        components = {
+            "synthesis": tf_network(make, "G_synthesis", synthesis, args, {}),
+            "mapping": tf_network(make, "G_mapping", mapping, args, {}),
+        }
+        networks.append(tf_network(make, "G_style", whole, args, components))
+    d = tf_network(make, "D_basic", {"4x4/Dense0/weight": torch.zeros(4, 4)}, args, {})
+    return dump((networks[0], d, networks[1]), path)
+
+
+def write_stylegan1_tf(item: Item, folder: Path) -> list[Path]:
+    g = item.meta["constructor"]["G"]
+    with their_modules() as made:
+        args = {"num_channels": 3, "resolution": g["resolution"], "label_size": g["label_size"]}
+        args |= {"fused_scale": g["fused_scale"], "mapping_lrmul": 0.01, "blur_filter": [1, 2, 1]}
+        return write_tf_triple(made.Network, args, stylegan1_as_tf(item), folder / "karras2019stylegan.pkl")
+
+
+def write_genforce_published(item: Item, folder: Path) -> list[Path]:
+    content = {"generator_smooth": state_dict(item.under("w/G/")), "discriminator": state_dict(item.under("w/D/"))}
+    return save(content, folder / "stylegan.pth", legacy=True)
+
+
+def compare_styles(generator: Any, item: Item) -> Pairs:
+    """The image, and one of w truncated towards its mean."""
+    label = item.tensors.get("in/label")
+    psi, cutoff = item.meta["trunc_psi"], item.meta["trunc_cutoffs"][0]
+    layers = min(cutoff, generator.num_ws)
+    truncated = generator.truncate(generator.mapping(item["in/z"], label), psi, layers)
+    image = item["out/image_lod0.0" if "out/image_lod0.0" in item.tensors else "out/image"]
+    return [
+        (generator(item["in/z"], label), image),
+        (generator.synthesis(truncated), item[f"out/image_psi{psi}_cut{cutoff}"]),
+    ]
+
+
+# --- StyleGAN2 and 3 --------------------------------------------------------------------------------------------------
+
+BUFFERS = ("_filter", "noise_const", "w_avg", "magnitude_ema", "freqs", "phases", "transform")
+
+
+def persistent(made: Any, tensors: dict[str, Tensor], kwargs: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    """A tree of persistent modules with these tensors, and attributes by module."""
+    root = made.Persistent()
+    root.class_name = "Generator"
+    root._init_args, root._init_kwargs = (), made.EasyDict(kwargs)
+    for name, x in [*tensors.items(), *attributes.items()]:
+        *path, last = name.split(".")
+        module = root
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, made.Persistent())
+            module = module._modules[part]
+        if not isinstance(x, Tensor):
+            setattr(module, last, x)
+        elif last.endswith(BUFFERS):
+            module.register_buffer(last, x.clone())
+        else:
+            module.register_parameter(last, nn.Parameter(x.clone()))
+    return root.eval().requires_grad_(False)
+
+
+def write_persistent(item: Item, folder: Path) -> list[Path]:
+    constructor = item.meta["constructor"]
+    g = constructor.get("G", constructor)
+    tensors = item.under("w/G/")
+    convs = {name.rpartition(".")[0] for name in tensors if name.endswith("noise_strength")}
+    attributes = {f"{conv}.conv_clamp": g.get("conv_clamp", 256) for conv in convs}
+    attributes |= {f"{conv}.activation": "lrelu" for conv in convs}
+    attributes |= {"z_dim": g["z_dim"], "mapping.fc0.bias_gain": 0.01, "synthesis.bandwidth": np.float64(3.5)}
+    with their_modules() as made:
+        ema = persistent(made, tensors, g, attributes)
+        raw = persistent(made, {name: torch.zeros_like(x) for name, x in tensors.items()}, g, attributes)
+        d = persistent(made, item.under("w/D/"), constructor.get("D", {}), {})
+        content = {"G": raw, "D": d, "G_ema": ema, "augment_pipe": None, "training_set_kwargs": made.EasyDict(path="x")}
+        return dump(content, folder / "network-snapshot-000100.pkl")
+
+
+def stylegan2_as_tf(item: Item) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Under the names of NVlabs/stylegan2-ada's TensorFlow code, in its layout."""
+    mapping, synthesis, whole = {}, {}, {}
+    kinds = {"affine.weight": "mod_weight", "affine.bias": "mod_bias", "noise_strength": "noise_strength"}
+    for key, x in item.under("w/G/").items():
+        if key.endswith("resample_filter"):
+            continue
+        if key == "mapping.w_avg":
+            whole["dlatent_avg"] = x
+        elif dense := re.fullmatch(r"mapping\.(?:fc(\d+)|embed)\.(\w+)", key):
+            layer = "LabelEmbed" if dense[1] is None else f"Dense{dense[1]}"
+            mapping[f"{layer}/{dense[2]}"] = x.T.contiguous() if x.ndim == 2 else x
+        elif key == "synthesis.b4.const":
+            synthesis["4x4/Const/const"] = x[None]
+        else:
+            resolution, layer, kind = re.fullmatch(r"synthesis\.b(\d+)\.(\w+?)\.(.+)", key).groups()
+            if kind == "noise_const":
+                number = 0 if resolution == "4" else 2 * int(math.log2(int(resolution))) - 5 + (layer == "conv1")
+                synthesis[f"noise{number}"] = x[None, None]
+                continue
+            theirs = {"conv0": "Conv0_up", "torgb": "ToRGB", "skip": "Skip", "conv1": "Conv1"}[layer]
+            theirs = "Conv" if resolution == "4" and layer == "conv1" else theirs
+            if kind == "weight":
+                x = (x.flip(2, 3) if theirs in ("Conv0_up", "Skip") else x).permute(2, 3, 1, 0).contiguous()
+            x = x.T.contiguous() if kind == "affine.weight" else x - 1 if kind == "affine.bias" else x
+            synthesis[f"{resolution}x{resolution}/{theirs}/{kinds.get(kind, kind)}"] = x
+    return mapping, synthesis, whole
+
+
+def write_stylegan2_tf(item: Item, folder: Path) -> list[Path]:
+    g = item.meta["constructor"]["G"]
+    with their_modules() as made:
+        args = {"num_channels": 3, "resolution": g["img_resolution"], "label_size": g["c_dim"], "num_fp16_res": 4}
+        args |= {"conv_clamp": g["conv_clamp"], "architecture": g["architecture"], "resample_kernel": [1, 3, 3, 1]}
+        return write_tf_triple(made.Network, args, stylegan2_as_tf(item), folder / "stylegan2-ffhq-config-f.pkl")
+
+
+def write_rosinality(item: Item, folder: Path) -> list[Path]:
+    found: dict[str, Tensor] = {}
+    fir = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kinds = {"weight": "conv.weight", "affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias"}
+    kinds |= {"noise_strength": "noise.weight"}
+    for key, x in item.under("w/G/").items():
+        if key.endswith("resample_filter") or key == "mapping.w_avg":
+            continue
+        if dense := re.fullmatch(r"mapping\.fc(\d+)\.(\w+)", key):
+            found[f"style.{int(dense[1]) + 1}.{dense[2]}"] = x
+            continue
+        if key == "synthesis.b4.const":
+            found["input.input"] = x[None]
+            continue
+        resolution, layer, kind = re.fullmatch(r"synthesis\.b(\d+)\.(\w+?)\.(.+)", key).groups()
+        block = int(math.log2(int(resolution))) - 3
+        number = 0 if block < 0 else 2 * block + 1 + (layer == "conv1")
+        if kind == "noise_const":
+            found[f"noises.noise_{number}"] = x[None, None]
+            continue
+        theirs = "conv1" if number == 0 else f"convs.{number - 1}"
+        if layer == "torgb":
+            theirs = "to_rgb1" if block < 0 else f"to_rgbs.{block}"
+            if block >= 0:
+                found[f"{theirs}.upsample.kernel"] = fir.outer(fir) / 64 * 4
+        if kind == "bias":
+            found[f"{theirs}.bias" if layer == "torgb" else f"{theirs}.activate.bias"] = (
+                x.reshape(1, -1, 1, 1) if layer == "torgb" else x
+            )
+        else:
+            x = x[None] if kind == "weight" else x.reshape(1) if kind == "noise_strength" else x
+            found[f"{theirs}.{kinds[kind]}"] = x
+    ema = state_dict(found)
+    g = OrderedDict((name, torch.zeros_like(x)) for name, x in ema.items())
+    content = {"g": g, "g_ema": ema, "d": state_dict(item.under("w/D/")), "latent_avg": item["w/G/mapping.w_avg"]}
+    content["args"] = argparse.Namespace(size=item.meta["resolution"], mixing=0.9)
+    return save(content, folder / "550000.pt")
+
+
+def compare_const_noise(generator: Any, item: Item) -> Pairs:
+    """The image with the stored noise, and one of w truncated towards its mean."""
+    c = item.tensors.get("in/c")
+    w = generator.mapping(item["in/z"], c)
+    truncated = generator.truncate(w, item.meta["truncation_psi"], item.meta["truncation_cutoff"])
+    return [
+        (generator(item["in/z"], c), item["out/image_const"]),
+        (generator.synthesis(truncated), item["out/image_trunc"]),
+    ]
+
+
+def compare_stylegan3(generator: Any, item: Item) -> Pairs:
+    truncated = generator.truncate(generator.mapping(item["in/z"]), item.meta["truncation_psi"])
+    return [(generator(item["in/z"]), item["out/image"]), (generator.synthesis(truncated), item["out/image_trunc"])]
+
+
+# --- BigGAN, DCGAN, CycleGAN, pix2pix ---------------------------------------------------------------------------------
+
+
+def write_state_dict(item: Item, folder: Path) -> list[Path]:
+    return save(state_dict(item.under("w/G/")), folder / "G_ema.pth", legacy=True)
+
+
+def compare_biggan(generator: Any, item: Item) -> Pairs:
+    classes = item.meta["constructor"]["G"]["n_classes"]
+    return [(generator(item["in/z"], F.one_hot(item["in/y"], classes).float()), item["out/image_eval"])]
+
+
+def compare_dcgan(generator: Any, item: Item) -> Pairs:
+    return [(generator(item["in/z"].flatten(1)), item["out/image_eval"])]
+
+
+def write_pair(item: Item, folder: Path) -> list[Path]:
+    names = ("G_A", "G_B")
+    return [
+        save(state_dict(item.under(f"w/{name}/")), folder / f"latest_net_{name}.pth", legacy=name == "G_A")[0]
+        for name in names
+    ]
+
+
+def write_one_direction(item: Item, folder: Path) -> list[Path]:
+    return write_pair(item, folder)[:1]
+
+
+def compare_pair(generator: Any, item: Item) -> Pairs:
+    return [
+        (generator.translate(item["in/real_A"]), item["out/fake_B"]),
+        (generator.translate(item["in/real_B"], "b2a"), item["out/fake_A"]),
+    ]
+
+
+def compare_one_direction(generator: Any, item: Item) -> Pairs:
+    return [(generator.translate(item["in/real_A"]), item["out/fake_B"])]
+
+
+def compare_pix2pix(generator: Any, item: Item) -> Pairs:
+    return [(generator.translate(item["in/real_A"]), item["out/fake_B_eval"])]
+
+
 CASES = [
     Case("progan-tf", "progan_official_r*", ".pkl", write_progan_tf, compare_lod(lambda item: 0.0)),
     Case("progan-tf", "progan_official_r16_fused", ".pkl, lod 0.4", write_progan_fading, compare_lod(fading_lod)),
@@ -255,6 +508,33 @@ CASES = [
         but="label",
     ),
     Case("progan-pgz", "progan_pgz_s*", ".pt, old format", write_pgz, compare_lod(lambda item: 0.0)),
+    Case("stylegan-tf", "stylegan1_genforce_*", ".pkl, official names", write_stylegan1_tf, compare_styles),
+    Case(
+        "stylegan-genforce",
+        "stylegan1_genforce_*",
+        ".pth, old format",
+        write_genforce_published,
+        compare_styles,
+        but="fused",
+    ),
+    Case(
+        "stylegan-genforce",
+        "stylegan1_genforce_r32_fused",
+        ".pth, --set fused=true",
+        write_genforce_published,
+        compare_styles,
+        {"fused": True},
+    ),
+    Case("stylegan2-torch", "stylegan2_*", ".pkl, embedded source", write_persistent, compare_const_noise),
+    Case("stylegan2-tf", "stylegan2_*", ".pkl", write_stylegan2_tf, compare_const_noise),
+    Case("stylegan2-rosinality", "stylegan2_r32", ".pt", write_rosinality, compare_const_noise),
+    Case("stylegan3-torch", "stylegan3_*", ".pkl, embedded source", write_persistent, compare_stylegan3),
+    Case("biggan", "biggan_*", ".pth, old format", write_state_dict, compare_biggan),
+    Case("dcgan", "dcgan_*", ".pth, old format", write_state_dict, compare_dcgan),
+    Case("cyclegan", "cyclegan_resnet*", "two .pth", write_pair, compare_pair),
+    Case("pix2pix", "cyclegan_resnet6_r32", ".pth, one direction", write_one_direction, compare_one_direction),
+    Case("pix2pix", "pix2pix_unet5_*", ".pth, old format", write_state_dict, compare_pix2pix, {"img_size": 32}),
+    Case("pix2pix", "pix2pix_unet6_*", ".pth, old format", write_state_dict, compare_pix2pix, {"img_size": 64}),
 ]
 
 

@@ -67,7 +67,9 @@ def import_weights(
     if entry is None:
         entry = _recognise(where, weights, plugins.registry, options or {})
     importer = _construct(entry, options or {})
-    title = entry.cls.title  # type: ignore[attr-defined]
+    title, most = entry.cls.title, entry.cls.files  # type: ignore[attr-defined]
+    if len(files) > most:
+        raise GanzooError(f"{where}: {len(files)} files, and {title} has {most} at most; import each on its own")
     try:
         if not importer.recognises(weights):
             raise CheckpointError(f"{where}: is not of the family {entry.name} ({title}): {describe(weights)}")

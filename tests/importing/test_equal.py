@@ -41,7 +41,7 @@ def rows():
 def test_the_images_are_those_of_the_original(case, name, rows):
     row = import_equal.measure(case, name)
     rows.append(row)
-    assert row.largest > 0.1
+    assert row.largest > 0.01
     assert row.relative < 1e-4
 
 
@@ -49,5 +49,5 @@ def test_every_family_has_a_case():
     from ganzoo.importing.convert import families
     from ganzoo.plugins import load_plugins
 
-    refused = {"stylegan-pgz"}
+    refused = {"stylegan-pgz"}  # see test_convert.py
     assert {case.family for case in import_equal.CASES} == families(load_plugins().registry).keys() - refused

@@ -250,7 +250,8 @@ class GANZooImporter(ganzoo.Importer):
     def model(self, weights: ForeignWeights) -> ImportedModel:
         name, tensors = self._tensors(weights)
         config = {key[7:]: value for key, value in weights.values.items() if key.startswith("config/")}
-        refuse_settings(config, {"leakyReluLeak": (0.2,), "perChannelNormalization": (True,), "equalizedlR": (True,)})
+        usual = {"leakyReluLeak": (0.2,), "perChannelNormalization": (True,), "equalizedlR": (True,)}
+        refuse_settings(config, {**usual, "lossCriterion": ("WGANGP", "Logistic")})  # others end G in tanh
         count = sum(bool(re.fullmatch(r"toRGBLayers\.\d+\.module\.weight", key)) for key in tensors)
         widths = {4 << i: tensors[f"toRGBLayers.{i}.module.weight"].shape[1] for i in range(count)}
         in_features = tensors["formatLayer.module.weight"].shape[1]
