@@ -31,7 +31,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ganzoo.build import build_growth, build_networks, build_objective, check_phases
 from ganzoo.generation import load_generator
+from ganzoo.generation.load import LoadedGenerator
 from ganzoo.importing.convert import import_weights
 from ganzoo.plugins import LoadedPlugins, load_plugins
 
@@ -398,6 +400,29 @@ def write_stylegan2_tf(item: Item, folder: Path) -> list[Path]:
         return write_tf_triple(made.Network, args, stylegan2_as_tf(item), folder / "stylegan2-ffhq-config-f.pkl")
 
 
+def write_stylegan2_genforce(item: Item, folder: Path) -> list[Path]:
+    found: dict[str, Tensor] = {}
+    fir = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kinds = {"affine.weight": "style.weight", "affine.bias": "style.bias", "noise_const": "noise"}
+    for key, x in item.under("w/G/").items():
+        if key == "mapping.w_avg":
+            found["truncation.w_avg"] = x
+        elif dense := re.fullmatch(r"mapping\.fc(\d+)\.(\w+)", key):
+            found[f"mapping.dense{dense[1]}.{dense[2]}"] = x
+        elif key == "synthesis.b4.const":
+            found["synthesis.early_layer.const"] = x[None]
+        elif not key.endswith("resample_filter"):
+            resolution, layer, kind = re.fullmatch(r"synthesis\.b(\d+)\.(\w+?)\.(.+)", key).groups()
+            block = int(math.log2(int(resolution))) - 2
+            theirs = f"output{block}" if layer == "torgb" else f"layer{2 * block - (layer == 'conv0')}"
+            if layer == "conv0":
+                found[f"synthesis.{theirs}.filter.kernel"] = (fir.outer(fir) / 64 * 4)[None, None]
+            x = x.flip(2, 3) if layer == "conv0" and kind == "weight" else x
+            x = x - 1 if kind == "affine.bias" else x[None, None] if kind == "noise_const" else x
+            found[f"synthesis.{theirs}.{kinds.get(kind, kind)}"] = x
+    return save({"generator_smooth": state_dict(found)}, folder / "stylegan2_ffhq1024.pth")
+
+
 def write_rosinality(item: Item, folder: Path) -> list[Path]:
     found: dict[str, Tensor] = {}
     fir = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -527,6 +552,7 @@ CASES = [
     ),
     Case("stylegan2-torch", "stylegan2_*", ".pkl, embedded source", write_persistent, compare_const_noise),
     Case("stylegan2-tf", "stylegan2_*", ".pkl", write_stylegan2_tf, compare_const_noise),
+    Case("stylegan2-genforce", "stylegan2_r32", ".pth", write_stylegan2_genforce, compare_const_noise),
     Case("stylegan2-rosinality", "stylegan2_r32", ".pt", write_rosinality, compare_const_noise),
     Case("stylegan3-torch", "stylegan3_*", ".pkl, embedded source", write_persistent, compare_stylegan3),
     Case("biggan", "biggan_*", ".pth, old format", write_state_dict, compare_biggan),
@@ -566,7 +592,9 @@ def measure(case: Case, name: str, plugins: LoadedPlugins | None = None) -> Row:
         found = import_weights(files, out, options=case.options, plugins=plugins)
         if found.family != case.family:
             raise RuntimeError(f"{name}: taken for {found.family} and is {case.family}")
-        pairs = case.compare(load_generator(out, plugins=plugins), item)
+        generator = load_generator(out, plugins=plugins)
+        pairs = case.compare(generator, item)
+        check_recipe(generator, plugins)
     if trap().exists():
         trap().unlink()
         raise RuntimeError(f"{name}: embedded source was run")
@@ -575,6 +603,15 @@ def measure(case: Case, name: str, plugins: LoadedPlugins | None = None) -> Row:
             raise RuntimeError(f"{name}: images of {list(ours.shape)} in place of {list(theirs.shape)}")
     difference = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
     return Row(case.family, name, case.stored, difference, max(float(theirs.abs().max()) for _, theirs in pairs))
+
+
+def check_recipe(generator: LoadedGenerator, plugins: LoadedPlugins) -> None:
+    """Raise RecipeError unless the snapshot's recipe can be trained."""
+    G, recipe, registry = generator.G, generator.recipe, plugins.registry
+    sizes = {"img_channels": G.img_channels, "c_dim": G.c_dim, "in_channels": getattr(G, "in_channels", 0)}
+    players = build_networks(recipe, registry, **sizes, device="meta")
+    build_objective(recipe, registry, *players)
+    check_phases(recipe, registry, *players, build_growth(recipe, registry).phases(100_000))
 
 
 def table(rows: Sequence[Row]) -> str:

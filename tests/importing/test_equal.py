@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ganzoo.errors import CheckpointError
+from ganzoo.importing.convert import families, import_weights
+from ganzoo.plugins import load_plugins
+
 for plugin in ("biggan", "classic", "progan", "stylegan", "translation"):
     pytest.importorskip(f"ganzoo_{plugin}")
 
@@ -45,9 +49,14 @@ def test_the_images_are_those_of_the_original(case, name, rows):
     assert row.relative < 1e-4
 
 
-def test_every_family_has_a_case():
-    from ganzoo.importing.convert import families
-    from ganzoo.plugins import load_plugins
+def test_what_is_another_function_is_refused_by_name(tmp_path):
+    item = import_equal.load_item("stylegan1_pgz_s32")
+    files = import_equal.save({"netG": import_equal.state_dict(item.under("w/G/"))}, tmp_path / "stylegan.pt")
+    with pytest.raises(CheckpointError, match=r"StyleGAN of pytorch_GAN_zoo.*another function"):
+        import_weights(files, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
 
-    refused = {"stylegan-pgz"}  # see test_convert.py
+
+def test_every_family_has_a_case():
+    refused = {"stylegan-pgz"}
     assert {case.family for case in import_equal.CASES} == families(load_plugins().registry).keys() - refused

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import ForeignNetwork, ForeignWeights, ImportedModel
-from ganzoo_progan.importers import refuse_settings
+from ganzoo_progan.importers import GENFORCE, refuse_settings
 
 from .import_stylegan1 import rule_for
 from .resample import fir_kernel
@@ -232,6 +232,81 @@ def tf_tensor(name: str, x: Tensor) -> tuple[str, Tensor]:
     return f"{layer}.{kind}", x.reshape([]) if kind == "noise_strength" else x
 
 
+class GenforceImporter(ganzoo.Importer):
+    """genforce/genforce: ``stylegan2_*.pth``, or a checkpoint of its training."""
+
+    title: ClassVar[str] = "StyleGAN2 of genforce .pth"
+
+    def __init__(self, *, mapping_lr: MappingLr = 0.01) -> None:
+        self.mapping_lr = mapping_lr
+
+    def recognises(self, weights: ForeignWeights) -> bool:
+        found = weights.first(*GENFORCE)
+        wanted = {"synthesis.early_layer.const", "synthesis.layer0.noise_strength", "mapping.dense0.weight"}
+        return found is not None and wanted <= found[1].tensors.keys()
+
+    def _network(self, weights: ForeignWeights) -> tuple[str, Mapping[str, Tensor]]:
+        found = weights.first(*GENFORCE)
+        assert found is not None  # by recognises
+        return found[0], found[1].tensors
+
+    def model(self, weights: ForeignWeights) -> ImportedModel:
+        name, tensors = self._network(weights)
+        if "mapping.label_weight" in tensors:
+            raise ValueError(
+                "its labels join the latent before both are normalised together: another function. Networks without "
+                "labels can be imported"
+            )
+        outputs = sorted(int(m[1]) for key in tensors if (m := re.fullmatch(r"synthesis\.output(\d+)\.weight", key)))
+        layers = len([key for key in tensors if re.fullmatch(r"mapping\.dense\d+\.weight", key)])
+        refuse_filter("filter.kernel", _plane(tensors.get("synthesis.layer1.filter.kernel")), gain=4.0)
+        return ImportedModel(
+            network=name,
+            recipe=stylegan2_recipe(
+                {4 << i: len(tensors[f"synthesis.layer{2 * i}.weight"]) for i in range(outputs[-1] + 1)},
+                z_dim=tensors["mapping.dense0.weight"].shape[1],
+                w_dim=len(tensors[f"mapping.dense{layers - 1}.weight"]),
+                mapping_layers=layers,
+                mapping_lr=self.mapping_lr,
+                architecture="skip" if outputs[0] == 0 else "orig",
+            ),
+            img_resolution=4 << outputs[-1],
+            img_channels=len(tensors[f"synthesis.output{outputs[-1]}.weight"]),
+        )
+
+    def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
+        _, tensors = self._network(weights)
+        return dict(genforce_tensor(name, x) for name, x in tensors.items() if not name.endswith(".kernel"))
+
+
+def _plane(kernel: Tensor | None) -> Tensor | None:
+    return None if kernel is None else kernel.flatten(0, -2)
+
+
+def genforce_tensor(name: str, x: Tensor) -> tuple[str, Tensor]:
+    """A tensor of genforce, whose layers are numbered in order of execution, under our name and in our layout."""
+    if name == "truncation.w_avg":
+        return "w_avg", x
+    if name == "synthesis.early_layer.const":
+        return "const", x[0]
+    if dense := re.fullmatch(r"mapping\.dense(\d+)\.(\w+)", name):
+        return f"mapping_network.layers.{dense[1]}.{dense[2]}", x
+    match = re.fullmatch(r"synthesis\.(layer|output)(\d+)\.([\w.]+)", name)
+    if match is None:
+        raise ValueError(f"its tensor {name!r} is none of StyleGAN2's generator")
+    number, kind = int(match[2]), match[3]
+    layer = f"to_rgb.{4 << number}" if match[1] == "output" else _conv(number)
+    if kind == "style.bias":  # 1 is added to styles there, and part of the bias here
+        return f"{layer}.affine.bias", x + 1
+    if kind == "style.weight":
+        return f"{layer}.affine.weight", x
+    if kind == "noise":
+        return f"{layer}.noise_const", x[0, 0]
+    if kind == "weight" and match[1] == "layer" and number % 2 == 1:  # upsampling: flipped when used there
+        x = x.flip(2, 3)
+    return f"{layer}.{kind}", x
+
+
 ROSINALITY = ("g_ema", "g", "")
 
 
@@ -317,19 +392,19 @@ def rosinality_tensor(name: str, x: Tensor) -> tuple[str, Tensor]:
         return f"mapping_network.layers.{int(style[1]) - 1}.{style[2]}", x
     if noise := re.fullmatch(r"noises\.noise_(\d+)", name):
         number = int(noise[1])
-        return f"{_rosinality_conv(number)}.noise_const", x[0, 0]
+        return f"{_conv(number)}.noise_const", x[0, 0]
     match = re.fullmatch(r"(conv1|to_rgb1|convs\.(\d+)|to_rgbs\.(\d+))\.(.+)", name)
     if match is None or match[4] not in ROSINALITY_LAYER:
         raise ValueError(f"its tensor {name!r} is none of StyleGAN2's generator")
     if "to_rgb" in match[1]:
         layer = f"to_rgb.{4 if match[3] is None else 8 << int(match[3])}"
     else:
-        layer = _rosinality_conv(0 if match[2] is None else int(match[2]) + 1)
+        layer = _conv(0 if match[2] is None else int(match[2]) + 1)
     kind = ROSINALITY_LAYER[match[4]]
     shaped = {"weight": lambda: x[0], "noise_strength": lambda: x.reshape([]), "bias": x.flatten}
     return f"{layer}.{kind}", shaped.get(kind, lambda: x)()
 
 
-def _rosinality_conv(number: int) -> str:
+def _conv(number: int) -> str:
     """Of convolutions in order of execution."""
     return "conv4" if number == 0 else f"blocks.{8 << (number - 1) // 2}.conv{(number - 1) % 2}"
