@@ -18,7 +18,7 @@ import ganzoo
 from ganzoo.build import build_generator, build_growth
 from ganzoo.errors import CheckpointError, GanzooError, RecipeError
 from ganzoo.importing.reading import read_foreign
-from ganzoo.interfaces import ForeignWeights, GrowthState, ImportedModel, Importer
+from ganzoo.interfaces import ForeignNetwork, ForeignWeights, GrowthState, ImportedModel, Importer
 from ganzoo.plugins import LoadedPlugins, load_plugins
 from ganzoo.recipe import Recipe, dump_recipe, parse_recipe, strict_yaml
 from ganzoo.recipe.signature import args_model
@@ -75,9 +75,14 @@ def import_weights(
             raise CheckpointError(f"{where}: is not of the family {entry.name} ({title}): {describe(weights)}")
         model = importer.model(weights)
         recipe = _recipe(model, name or _name_of(files[0]), plugins.registry)
-        sizes = {"img_channels": model.img_channels, "c_dim": model.c_dim, "in_channels": model.in_channels}
         with torch.random.fork_rng(devices=[]):
-            G = build_generator(recipe, plugins.registry, **sizes)
+            G = build_generator(
+                recipe,
+                plugins.registry,
+                img_channels=model.img_channels,
+                c_dim=model.c_dim,
+                in_channels=model.in_channels,
+            )
         state = importer.generator_state(weights)
     except GanzooError:
         raise
@@ -153,7 +158,9 @@ def file_digest(path: Path) -> str:
 def _merge(found: Sequence[ForeignWeights]) -> ForeignWeights:
     if len(found) == 1:
         return found[0]
-    networks, values, left_out = {}, {}, []
+    networks: dict[str, ForeignNetwork] = {}
+    values: dict[str, Any] = {}
+    left_out: list[str] = []
     for i, weights in enumerate(found):
         networks |= {f"{i}/{name}" if name else str(i): network for name, network in weights.networks.items()}
         values |= {f"{i}/{name}": value for name, value in weights.values.items()}

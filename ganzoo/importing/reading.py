@@ -146,7 +146,10 @@ def _build(path: Path, content: _Content, out: IO[bytes]) -> ForeignWeights:
         storages.append(torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype))
     networks = {}
     for name, network in content.networks.items():
-        tensors = {key: _view(storages[place], *view) for key, (place, *view) in network.tensors.items()}
+        tensors = {
+            key: _view(storages[place], offset, size, stride)
+            for key, (place, offset, size, stride) in network.tensors.items()
+        }
         networks[name] = ForeignNetwork(
             kind=network.kind,
             class_name=network.class_name,

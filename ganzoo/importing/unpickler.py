@@ -170,6 +170,7 @@ class _Call:
     """A function that a file may call. It can be called and nothing else: no attribute can be set."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)
@@ -188,6 +189,7 @@ class StorageType(_Call):
     """torch.FloatStorage and its kin, which name the type of a storage and are not called."""
 
     __slots__ = ("dtype",)
+    dtype: str
 
     def __init__(self, dtype: str) -> None:
         super().__init__(_not_called)

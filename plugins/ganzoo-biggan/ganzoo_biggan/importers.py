@@ -14,6 +14,8 @@ from ganzoo import ForeignWeights, ImportedModel
 from .networks import _G_WIDTHS
 
 RENAMED = {
+    ".bn.stored_": ".running_",  # with their own or a synchronised batch norm
+    ".bn.running_": ".running_",
     "linear.": "dense.",
     "output_layer.0.": "bn.",
     "output_layer.2.": "to_rgb.",
@@ -84,7 +86,8 @@ class BigGANImporter(ganzoo.Importer):
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
         _, tensors = self._network(weights)
-        return dict(our_tensor(name, x) for name, x in tensors.items() if not name.endswith(".sv0"))
+        counters = (".sv0", ".accumulation_counter", ".num_batches_tracked")
+        return dict(our_tensor(name, x) for name, x in tensors.items() if not name.endswith(counters))
 
 
 def _stripped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 import ganzoo
@@ -40,7 +41,10 @@ class DCGANImporter(ganzoo.Importer):
         return ImportedModel(network="", recipe=recipe, img_resolution=64, img_channels=last.shape[1])
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
-        return {our_name(name): x for name, x in weights.networks[""].tensors.items()}
+        state = {our_name(name): x for name, x in weights.networks[""].tensors.items()}
+        for name in [name for name in state if name.endswith("running_mean")]:  # torch before 0.4.1 did not count
+            state.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+        return state
 
 
 def our_name(name: str) -> str:

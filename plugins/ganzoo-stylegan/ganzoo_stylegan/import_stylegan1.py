@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -47,7 +47,9 @@ def stylegan_recipe(widths: Mapping[int, int], **args: Any) -> dict[str, Any]:
 
 def fused_from(fused: bool | str | None) -> float:
     """The resolution from which kernels of layers that upsample are stored flipped."""
-    return {True: 0, False: math.inf}.get(fused, FUSED_FROM) if isinstance(fused, bool) else FUSED_FROM
+    if isinstance(fused, bool):
+        return 0 if fused else math.inf
+    return FUSED_FROM
 
 
 TF_LAYERS = {"Const": 0, "Dense": 0, "Conv": 1, "Conv0_up": 0, "Conv1": 1}  # place in its block
@@ -225,8 +227,7 @@ class GenforceImporter(ganzoo.Importer):
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
         _, network = self._network(weights)
         flipped_from = fused_from(self.fused)
-        passed_over: Callable[[str], bool] = lambda key: key.endswith((".lod", "blur.kernel"))  # noqa: E731
-        tensors = {key: x for key, x in network.tensors.items() if not passed_over(key)}
+        tensors = {key: x for key, x in network.tensors.items() if not key.endswith((".lod", "blur.kernel"))}
         return dict(genforce_tensor(name, x, flipped_from) for name, x in tensors.items())
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -55,6 +56,10 @@ def body_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if norm_of(tensors) == "instance":  # until 2018 stored with running statistics, which it does not use
         running = ("running_mean", "running_var", "num_batches_tracked")
         tensors = {name: x for name, x in tensors.items() if not name.endswith(running)}
+    else:  # torch before 0.4.1 did not count batches
+        means = [name for name in tensors if name.endswith("running_mean")]
+        counts = {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
+        tensors = {**counts, **tensors}
     if is_unet(tensors):
         depth = max(name.count(".model") - 1 for name in tensors)
         return {unet_name(name, depth): x for name, x in tensors.items()}
@@ -143,7 +148,7 @@ class CycleGANImporter(ganzoo.Importer):
         )
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
-        state = {}
+        state: dict[str, Tensor] = {}
         for side, name in zip(("G_ab", "G_ba"), _bodies(weights), strict=True):
             state |= {f"{side}.{key}": x for key, x in body_state(weights.networks[name].tensors).items()}
         return state
