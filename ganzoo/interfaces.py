@@ -487,13 +487,13 @@ class ForeignWeights:
 class ImportedModel:
     """What an Importer found in a file.
 
-    network: name of the network in the file that it takes as G. recipe: the sections ``generator``, ``discriminator``,
-    ``loss`` and ``growth``, and others but ``data`` and ``train``; with inputs, ``data.inputs`` as ``inputs``. Sizes:
-    see ``Generator``; in_channels of the images to translate. resolution (None: img_resolution), alpha: where growing
-    stood. notes: sentences on what differs from the original, or is left out.
+    networks: names of those in the file that it takes; others are said to be left out. recipe: the sections
+    ``generator``, ``discriminator``, ``loss`` and ``growth``, and others but ``data`` and ``train``; for a Translator,
+    ``data.inputs`` as ``inputs``. Sizes: see ``Generator``; in_channels of the images to translate. resolution (None:
+    img_resolution), alpha: where growing stood. notes: sentences on what differs from the original, or is left out.
     """
 
-    network: str
+    networks: Sequence[str]
     recipe: Mapping[str, Any]
     img_resolution: int
     img_channels: int

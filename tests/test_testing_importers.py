@@ -27,7 +27,7 @@ class Honest(ganzoo.Importer):
 
     def model(self, weights: ForeignWeights) -> ImportedModel:
         sections = {name: {"name": "any"} for name in ("generator", "discriminator", "loss", "growth")}
-        return ImportedModel(network="G", recipe=sections, img_resolution=self.size, img_channels=3)
+        return ImportedModel(networks=["G"], recipe=sections, img_resolution=self.size, img_channels=3)
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
         return {"dense.weight": weights.networks["G"].tensors["fc.w"] * 2}
@@ -59,12 +59,12 @@ class Recognises(Honest):
 
 class OtherNetwork(Honest):
     def model(self, weights):
-        return ImportedModel("H", super().model(weights).recipe, img_resolution=4, img_channels=3)
+        return ImportedModel(["H"], super().model(weights).recipe, img_resolution=4, img_channels=3)
 
 
 class NoLoss(Honest):
     def model(self, weights):
-        return ImportedModel("G", {"generator": {}, "discriminator": {}}, img_resolution=4, img_channels=3)
+        return ImportedModel(["G"], {"generator": {}, "discriminator": {}}, img_resolution=4, img_channels=3)
 
 
 class Changes(Honest):
@@ -84,7 +84,7 @@ class Nothing(Honest):
         (TakesAll, "must be False for no networks"),
         (Raises, "recognises.. of no networks raises KeyError"),
         (Recognises, "must be True for weights of its kind"),
-        (OtherNetwork, "names 'H', which is no network"),
+        (OtherNetwork, "networks \\['H'\\] are not in the file"),
         (NoLoss, "misses the section loss"),
         (Changes, "changes fc.w of what it is given"),
         (Nothing, "must return tensors"),

@@ -36,7 +36,7 @@ class Imported:
     path: Path
     family: str
     title: str
-    network: str
+    networks: Sequence[str]
     G: ganzoo.Generator
     growth: GrowthState
     left_out: Sequence[str]
@@ -62,6 +62,12 @@ def import_weights(
     check_out(out, force=force)
     plugins = plugins or load_plugins()
     entry = None if family == "auto" else _importer(plugins.registry, family)
+    for path in files:
+        if path.suffix == ".safetensors":
+            raise GanzooError(
+                f"{path}: safetensors files need no import if they are snapshots of ganzoo: use them as they are. Of "
+                "other projects, their own .pkl, .pt or .pth can be imported"
+            )
     weights = _merge([read_foreign(path, log=log) for path in files])
     where = ", ".join(map(str, files))
     if entry is None:
@@ -105,12 +111,12 @@ def import_weights(
         "imported": json.dumps({"family": entry.name, "files": {p.name: file_digest(p) for p in files}}),
     }
     save_snapshot(out.parent, G, TrainingState(), growth, recipe=dump_recipe(recipe), extra=extra, name=out.name)
-    others = [f"network {other!r}" for other in weights.networks if other != model.network]
+    others = [f"network {other!r}" for other in weights.networks if other not in model.networks]
     return Imported(
         path=out,
         family=entry.name,
         title=title,
-        network=model.network,
+        networks=model.networks,
         G=G,
         growth=growth,
         left_out=[*others, *weights.left_out],

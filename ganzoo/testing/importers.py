@@ -43,7 +43,8 @@ def _check_converts(contract: Contract, importer: Importer, weights: ForeignWeig
     with contract.attempt("model()"):
         model = importer.model(weights)
     contract.require(isinstance(model, ImportedModel), "model() must return an ImportedModel")
-    contract.require(model.network in weights.networks, f"model() names {model.network!r}, which is no network there")
+    strange = [name for name in model.networks if name not in weights.networks]
+    contract.require(bool(model.networks) and not strange, f"model().networks {strange} are not in the file")
     for section in ("generator", "discriminator", "loss", "growth"):
         contract.require(section in model.recipe, f"model().recipe misses the section {section}")
     with contract.attempt("generator_state()"):

@@ -77,7 +77,7 @@ class ToyImporter(ganzoo.Importer):
             "loss": {"name": "toy"},
             "growth": {"name": "fixed", "args": {"batch_size": 4}},
         }
-        return ImportedModel(network=found[0], recipe=recipe, img_resolution=4, img_channels=3, notes=["a note"])
+        return ImportedModel(networks=[found[0]], recipe=recipe, img_resolution=4, img_channels=3, notes=["a note"])
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
         found = weights.first("G_ema", "")
@@ -149,7 +149,7 @@ def test_a_snapshot_with_all_that_is_needed(write, weights, plugins, tmp_path):
     before = torch.get_rng_state()
     found = import_weights([path], out, plugins=plugins)
     assert torch.equal(torch.get_rng_state(), before)
-    assert (found.family, found.network, found.notes) == ("toy", "G_ema", ["a note"])
+    assert (found.family, found.networks, found.notes) == ("toy", ["G_ema"], ["a note"])
     assert found.left_out == ["network 'G'", "state of an optimiser (optim)"]
     generator = load_generator(out, plugins=plugins)
     assert (generator.nimg, generator.z_dim, generator.img_resolution, generator.recipe.name) == (0, 3, 4, "my-model")
@@ -223,6 +223,7 @@ def test_out_must_be_a_new_snapshot(write, weights, plugins, tmp_path):
     assert out.read_text() == "kept"
     import_weights([path], out, plugins=plugins, force=True)
     assert load_generator(out, plugins=plugins).z_dim == 3
+    refused([out], tmp_path / "n.safetensors", plugins, "use them as they are")
     refused([tmp_path / "none.pth"], tmp_path / "n.safetensors", plugins, "no such file; give a file of weights")
 
 

@@ -76,7 +76,7 @@ class BigGANImporter(ganzoo.Importer):
             "growth": {"name": "fixed", "args": {"batch_size": 64, "lr": 0.0002}},
         }
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=resolution,
             img_channels=len(tensors["output_layer.2.weight"]),

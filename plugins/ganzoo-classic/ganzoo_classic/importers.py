@@ -38,7 +38,7 @@ class DCGANImporter(ganzoo.Importer):
             "growth": {"name": "fixed", "args": {"batch_size": 64, "lr": 0.0002}},
             "optimizer": {"args": {"betas": [0.5, 0.999]}},
         }
-        return ImportedModel(network="", recipe=recipe, img_resolution=64, img_channels=last.shape[1])
+        return ImportedModel(networks=[""], recipe=recipe, img_resolution=64, img_channels=last.shape[1])
 
     def generator_state(self, weights: ForeignWeights) -> dict[str, Tensor]:
         state = {our_name(name): x for name, x in weights.networks[""].tensors.items()}

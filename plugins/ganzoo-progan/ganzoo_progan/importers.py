@@ -120,7 +120,7 @@ class TFImporter(ganzoo.Importer):
         z_dim = tensors["4x4/Dense/weight"].shape[0] - c_dim
         normalize = bool(args.get("normalize_latents", True))
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=progan_recipe(widths, z_dim, normalize_latents=normalize),
             img_resolution=resolution,
             img_channels=tensors["ToRGB_lod0/weight"].shape[3],
@@ -192,7 +192,7 @@ class GenforceImporter(ganzoo.Importer):
         resolution = 4 << (count - 1)
         widths = {4 << i: tensors[f"output{i}.weight"].shape[1] for i in range(count)}
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=progan_recipe(widths, tensors["layer0.weight"].shape[1]),
             img_resolution=resolution,
             img_channels=len(tensors["output0.weight"]),
@@ -260,7 +260,7 @@ class GANZooImporter(ganzoo.Importer):
         if not 0 <= old <= 1:
             raise ValueError(f"its alpha is {old}, and should be from 0 to 1")
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=progan_recipe(widths, in_features - c_dim, pixel_bias=True),
             img_resolution=4 << (count - 1),
             img_channels=len(tensors["toRGBLayers.0.module.weight"]),

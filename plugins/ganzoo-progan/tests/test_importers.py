@@ -74,7 +74,7 @@ def test_authors_settings_are_read():
 
     check_importer(TFImporter, weights=weights())
     model = TFImporter().model(weights(label_size=3, normalize_latents=False))
-    assert (model.network, model.c_dim, model.img_channels) == ("2", 3, 1)
+    assert (model.networks, model.c_dim, model.img_channels) == (["2"], 3, 1)
     assert model.recipe["generator"]["args"]["z_dim"] == 4
     assert model.recipe["generator"]["args"]["normalize_latents"] is False
     with pytest.raises(ValueError, match="use_wscale=False"):

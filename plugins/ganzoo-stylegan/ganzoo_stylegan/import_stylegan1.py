@@ -114,7 +114,7 @@ class TFImporter(ganzoo.Importer):
             blur=_blur(args.get("blur_filter", [1, 2, 1])),
         )
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=resolution,
             img_channels=rgb[resolution].shape[3],
@@ -216,7 +216,7 @@ class GenforceImporter(ganzoo.Importer):
             const_input="synthesis.layer0.const" in tensors,
         )
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=4 << count - 1,
             img_channels=len(tensors["synthesis.output0.weight"]),

@@ -90,7 +90,7 @@ class TorchImporter(ganzoo.Importer):
             conv_clamp=None if clamp is None else float(clamp),
         )
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=resolutions[-1],
             img_channels=len(last),
@@ -181,7 +181,7 @@ class TFImporter(ganzoo.Importer):
         )
         size = resolutions[-1]
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=size,
             img_channels=tensors[f"synthesis/{size}x{size}/ToRGB/weight"].shape[3],
@@ -261,7 +261,7 @@ class GenforceImporter(ganzoo.Importer):
         layers = len([key for key in tensors if re.fullmatch(r"mapping\.dense\d+\.weight", key)])
         refuse_filter("filter.kernel", _plane(tensors.get("synthesis.layer1.filter.kernel")), gain=4.0)
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=stylegan2_recipe(
                 {4 << i: len(tensors[f"synthesis.layer{2 * i}.weight"]) for i in range(outputs[-1] + 1)},
                 z_dim=tensors["mapping.dense0.weight"].shape[1],
@@ -342,7 +342,7 @@ class RosinalityImporter(ganzoo.Importer):
         if "noises.noise_0" not in tensors:
             notes.append("it has no stored noise: some was drawn, so that a latent always gives the same image")
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=stylegan2_recipe(
                 widths,
                 z_dim=tensors["style.1.weight"].shape[1],

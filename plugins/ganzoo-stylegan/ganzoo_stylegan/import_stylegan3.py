@@ -85,7 +85,7 @@ class TorchImporter(ganzoo.Importer):
             "growth": {"name": "fixed", "args": {"batch_size": 32, "lr": 0.0025}},
         }
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=resolution,
             img_channels=img_channels,

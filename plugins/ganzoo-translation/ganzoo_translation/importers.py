@@ -140,7 +140,7 @@ class CycleGANImporter(ganzoo.Importer):
             "optimizer": {"args": {"betas": [0.5, 0.999]}},
         }
         return ImportedModel(
-            network=_bodies(weights)[0],
+            networks=_bodies(weights),
             recipe=recipe,
             img_resolution=self.img_size,
             img_channels=img_channels,
@@ -185,7 +185,7 @@ class SingleImporter(ganzoo.Importer):
         }
         note = "the original uses dropout when it translates, too, so that its images differ from one another by chance"
         return ImportedModel(
-            network=name,
+            networks=[name],
             recipe=recipe,
             img_resolution=self.img_size,
             img_channels=img_channels,

@@ -65,3 +65,10 @@ def test_generators_that_are_no_pair_are_refused():
     networks = {str(i): ForeignNetwork("torch", state_of(net, False)) for i, net in enumerate((one, other))}
     with pytest.raises(ValueError, match="no pair"):
         CycleGANImporter(img_size=32).model(ForeignWeights(networks))
+
+
+def test_a_pair_leaves_no_network_out():
+    net = ResNet(3, 3, ngf=4, n_blocks=1, norm="instance", dropout=False)
+    networks = {str(i): ForeignNetwork("torch", state_of(net, False)) for i in range(2)}
+    check_importer(CycleGANImporter, args={"img_size": 32}, weights=ForeignWeights(networks))
+    assert CycleGANImporter(img_size=32).model(ForeignWeights(networks)).networks == ["0", "1"]
