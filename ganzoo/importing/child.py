@@ -11,6 +11,7 @@ import codecs
 import json
 import os
 import pickle
+import struct
 import sys
 import zipfile
 from typing import IO, Any
@@ -31,11 +32,13 @@ MALFORMED = (
     zipfile.BadZipFile,
     ArithmeticError,
     AttributeError,
+    BufferError,
     EOFError,
     LookupError,
     NotImplementedError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 

@@ -224,6 +224,9 @@ def laughs(levels: int) -> bytes:
     return by_hand(body)
 
 
+SCALAR = stack_global("numpy.core.multiarray", "scalar")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -240,6 +243,7 @@ def laughs(levels: int) -> bytes:
         (by_hand(pickle.FRAME + struct.pack("<Q", 1 << 50) + b"N"), "wrong sizes"),
         (by_hand(b"(" + b"N" * 10 + pickle.TUPLE + b"}" + b"\x86R"), "cannot be read"),
         (by_hand(pickle.NEXT_BUFFER), "cannot be read"),
+        (by_hand(SCALAR + stack_global("numpy", "dtype") + short("f4") + b"\x85RC\x01x\x86R"), "cannot be read"),
         (by_hand(short("x") + pickle.BINPERSID), "outside"),
         (by_hand(b"N0"), "cannot be read"),  # nothing is left
         (by_hand(b""), "cannot be read"),
