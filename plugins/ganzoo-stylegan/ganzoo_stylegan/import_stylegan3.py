@@ -90,7 +90,10 @@ class TorchImporter(ganzoo.Importer):
             img_resolution=resolution,
             img_channels=img_channels,
             c_dim=0 if embed is None else embed.shape[1],
-            notes=half_precision(args.get("num_fp16_res", network.attributes.get("synthesis.num_fp16_res"))),
+            notes=[
+                *half_precision(args.get("num_fp16_res", network.attributes.get("synthesis.num_fp16_res"))),
+                *([] if args else ["the file does not say how the network was made: the usual bands were assumed"]),
+            ],
         )
 
     def _check_signals(self, resolution: int, own: Mapping[str, Any], inner: list[tuple[int, int, int]]) -> None:
