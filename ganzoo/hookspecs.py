@@ -89,6 +89,11 @@ def ganzoo_register_datasets(register: Register) -> None:
 
 
 @hookspec
+def ganzoo_register_importers(register: Register) -> None:
+    """Register Importer classes: ``register("progan-tf", TFImporter)``."""
+
+
+@hookspec
 def ganzoo_register_commands(register: RegisterCommand) -> None:
     """Register commands of ``ganzoo``: ``register("mix", command)`` with a click.Command.
 

@@ -41,6 +41,7 @@ REGISTRATION_HOOKS = {
     "ganzoo_register_datasets": ("dataset", "Dataset"),
     "ganzoo_register_extractors": ("extractor", "Extractor"),
     "ganzoo_register_metrics": ("metric", "Metric"),
+    "ganzoo_register_importers": ("importer", "Importer"),
 }
 
 

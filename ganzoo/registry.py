@@ -20,6 +20,7 @@ KINDS = (
     "dataset",
     "extractor",
     "metric",
+    "importer",
 )
 
 

@@ -31,11 +31,12 @@ COMMANDS = {
     "compare": "Put two results of eval side by side.",
     "data": "Inspect and pack images.",
     "recipe": "Check, show and document recipes.",
+    "import": "Make a snapshot of the weights of another project.",
     "zoo": "List the installed GANs, with papers and recipes.",
     "plugins": "List the installed plugins.",
     "doctor": "Check this installation, and say what to do.",
 }
-_NAMES = {"eval": "evaluate", "export-dataset": "export_dataset"}  # eval is Python's
+_NAMES = {"eval": "evaluate", "export-dataset": "export_dataset", "import": "import_"}  # eval and import are Python's
 
 
 class _LazyGroup(click.Group):

@@ -53,6 +53,8 @@ def recipe_reference(registry: Registry) -> str:
         + " to every constructor that declares them; recipes never set them.\n"
     )
     for kind in KINDS:
+        if kind == "importer":  # no part of a recipe
+            continue
         alike: dict[str, list[str]] = {}  # a family of networks shares one section
         for name in registry.names(kind):
             alike.setdefault(_component(registry.get(kind, name)), []).append(name)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.extras import check_augmentation, check_degradation, check_regularizer
+from ganzoo.testing.importers import check_importer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
 from ganzoo.testing.plugins import check_component, declared, registered
@@ -34,6 +35,7 @@ __all__ = [
     "check_extractor",
     "check_generator",
     "check_growth_schedule",
+    "check_importer",
     "check_loss",
     "check_metric",
     "check_regularizer",

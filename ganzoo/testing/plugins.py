@@ -11,6 +11,7 @@ from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.evaluation import check_extractor, check_metric
 from ganzoo.testing.extras import check_augmentation, check_degradation, check_regularizer
+from ganzoo.testing.importers import check_importer
 from ganzoo.testing.losses import check_loss
 from ganzoo.testing.networks import check_discriminator, check_generator, check_translator
 from ganzoo.testing.schedules import check_growth_schedule
@@ -27,6 +28,7 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "dataset": check_dataset,
     "extractor": check_extractor,
     "metric": check_metric,
+    "importer": check_importer,
 }
 
 

@@ -47,6 +47,13 @@ def ganzoo_register_regularizers(register: Register) -> None:
 
 
 @hookimpl
+def ganzoo_register_importers(register: Register) -> None:
+    from .importers import BigGANImporter
+
+    register("biggan", BigGANImporter)
+
+
+@hookimpl
 def ganzoo_register_models(register: RegisterModel) -> None:
     for model in (
         Model(

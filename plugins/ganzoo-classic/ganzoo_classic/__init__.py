@@ -60,6 +60,13 @@ def ganzoo_register_regularizers(register: Register) -> None:
 
 
 @hookimpl
+def ganzoo_register_importers(register: Register) -> None:
+    from .importers import DCGANImporter
+
+    register("dcgan", DCGANImporter)
+
+
+@hookimpl
 def ganzoo_register_models(register: RegisterModel) -> None:
     for model in (
         Model(

@@ -52,6 +52,15 @@ def ganzoo_register_metrics(register: Register) -> None:
 
 
 @hookimpl
+def ganzoo_register_importers(register: Register) -> None:
+    from .importers import GANZooImporter, GenforceImporter, TFImporter
+
+    register("progan-tf", TFImporter)
+    register("progan-genforce", GenforceImporter)
+    register("progan-pgz", GANZooImporter)
+
+
+@hookimpl
 def ganzoo_register_models(register: RegisterModel) -> None:
     register(
         Model(

@@ -59,18 +59,19 @@ def feature_maps(resolution: int, fmap_base: int, fmap_decay: float, fmap_max: i
 
 
 class GeneratorInput(nn.Module):
-    """Latent to 4x4 features."""
+    """Latent to 4x4 features. pixel_bias: a bias for each of them, not for each map."""
 
-    def __init__(self, in_features: int, channels: int) -> None:
+    def __init__(self, in_features: int, channels: int, *, pixel_bias: bool = False) -> None:
         super().__init__()
         self.channels = channels
         # The gain makes up for the 16 pixels a feature map; the bias is one a map, so it is added by hand.
         self.dense = EqualizedLinear(in_features, channels * 16, gain=math.sqrt(2) / 4, bias=False)
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias_size = (4, 4) if pixel_bias else (1, 1)
+        self.bias = nn.Parameter(torch.zeros(channels, 4, 4) if pixel_bias else torch.zeros(channels))
         self.conv = EqualizedConv2d(channels, channels, 3)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.dense(z).reshape(-1, self.channels, 4, 4) + self.bias[:, None, None]
+        x = self.dense(z).reshape(-1, self.channels, 4, 4) + self.bias.reshape(self.channels, *self.bias_size)
         x = pixel_norm(leaky(x))
         return pixel_norm(leaky(self.conv(x)))
 
@@ -104,13 +105,30 @@ class Generator(ganzoo.Generator):
         fmap_base: FmapBase = 8192,
         fmap_decay: FmapDecay = 1.0,
         fmap_max: FmapMax = 512,
+        fmaps: Annotated[
+            list[Annotated[int, Field(ge=1)]] | None,
+            Field(description="feature maps at 4, 8, 16, ... px; null: by fmap_base, fmap_decay and fmap_max"),
+        ] = None,
         normalize_latents: Annotated[bool, Field(description="scale every latent vector to unit mean square")] = True,
+        pixel_bias: Annotated[
+            bool,
+            Field(description="a bias for every pixel of the 4x4 input, as pytorch_GAN_zoo has, not for every map"),
+        ] = False,
     ) -> None:
+        """Raises ValueError if ``fmaps`` has not one number for each resolution."""
         super().__init__(z_dim=z_dim, c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
         self.resolutions = resolutions_up_to(img_resolution)
         self.normalize_latents = normalize_latents
-        width = {r: feature_maps(r, fmap_base, fmap_decay, fmap_max) for r in self.resolutions}
-        self.blocks = nn.ModuleDict({"4": GeneratorInput(z_dim + c_dim, width[4])})
+        if fmaps is None:
+            width = {r: feature_maps(r, fmap_base, fmap_decay, fmap_max) for r in self.resolutions}
+        elif len(fmaps) == len(self.resolutions):
+            width = dict(zip(self.resolutions, fmaps, strict=True))
+        else:
+            raise ValueError(
+                f"fmaps has {len(fmaps)} numbers, and there are {len(self.resolutions)} resolutions from 4 to "
+                f"{img_resolution} px: give one for each, or leave it out"
+            )
+        self.blocks = nn.ModuleDict({"4": GeneratorInput(z_dim + c_dim, width[4], pixel_bias=pixel_bias)})
         for r in self.resolutions[1:]:
             self.blocks[str(r)] = GeneratorBlock(width[r // 2], width[r])
         self.to_rgb = nn.ModuleDict(

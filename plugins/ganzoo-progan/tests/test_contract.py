@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 import ganzoo_progan
-from ganzoo.testing import check_component, check_discriminator, check_growth_schedule, check_loss, registered
+from ganzoo.testing import (
+    check_component,
+    check_discriminator,
+    check_generator,
+    check_growth_schedule,
+    check_loss,
+    registered,
+)
 from ganzoo_progan.networks import Discriminator, Generator
 
 SIZES = [4, 8, 16]
@@ -17,6 +24,9 @@ OPTIONS = {
     ("growth", "fade"): {"args": {"stable_kimg": 1.5, "fade_kimg": 0.7, "batch_size": {4: 16, "default": 8}}},
     ("metric", "swd"): {"img_resolution": 16},
     ("metric", "ms-ssim"): {},
+    ("importer", "progan-tf"): {},
+    ("importer", "progan-genforce"): {},
+    ("importer", "progan-pgz"): {},
 }
 
 
@@ -25,10 +35,23 @@ def test_contract(entry):
     check_component(entry, **OPTIONS[entry.kind, entry.name])
 
 
-@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] not in ("growth", "metric")])
+@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] not in ("growth", "metric", "importer")])
 def test_contract_with_labels(kind, name):
     (entry,) = (e for e in registered(ganzoo_progan) if (e.kind, e.name) == (kind, name))
     check_component(entry, c_dim=3, **OPTIONS[kind, name])
+
+
+@pytest.mark.parametrize("args", [{"fmaps": [8, 6, 4]}, {"pixel_bias": True}])
+def test_generators_that_only_imported_weights_have(args):
+    check_generator(Generator, {"z_dim": 16, **SMALL, **args}, resolutions=SIZES)
+
+
+def test_feature_maps_for_each_resolution():
+    sizes = {"c_dim": 0, "img_resolution": 16, "img_channels": 3}
+    G = Generator(**sizes, fmaps=[8, 6, 4])
+    assert [G.to_rgb[str(r)].weight.shape[1] for r in SIZES] == [8, 6, 4]
+    with pytest.raises(ValueError, match="fmaps has 2 numbers, and there are 3 resolutions"):
+        Generator(**sizes, fmaps=[8, 6])
 
 
 @pytest.mark.parametrize("args", [{"mbstd_group_size": 1}, {"mbstd_group_size": 1, "fused_scale": False}])

@@ -60,6 +60,24 @@ def ganzoo_register_augmentations(register: Register) -> None:
 
 
 @hookimpl
+def ganzoo_register_importers(register: Register) -> None:
+    from .import_stylegan1 import GANZooImporter, GenforceImporter, TFImporter
+    from .import_stylegan2 import GenforceImporter as GenforceImporter2
+    from .import_stylegan2 import RosinalityImporter, TorchImporter
+    from .import_stylegan2 import TFImporter as TFImporter2
+    from .import_stylegan3 import TorchImporter as TorchImporter3
+
+    register("stylegan-tf", TFImporter)
+    register("stylegan-genforce", GenforceImporter)
+    register("stylegan-pgz", GANZooImporter)
+    register("stylegan2-torch", TorchImporter)
+    register("stylegan2-tf", TFImporter2)
+    register("stylegan2-genforce", GenforceImporter2)
+    register("stylegan2-rosinality", RosinalityImporter)
+    register("stylegan3-torch", TorchImporter3)
+
+
+@hookimpl
 def ganzoo_register_commands(register: RegisterCommand) -> None:
     from .commands import directions, edit, mix, project
 

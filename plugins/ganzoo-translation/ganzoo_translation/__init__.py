@@ -63,6 +63,14 @@ def ganzoo_register_commands(register: RegisterCommand) -> None:
 
 
 @hookimpl
+def ganzoo_register_importers(register: Register) -> None:
+    from .importers import CycleGANImporter, SingleImporter
+
+    register("cyclegan", CycleGANImporter)
+    register("pix2pix", SingleImporter)
+
+
+@hookimpl
 def ganzoo_register_models(register: RegisterModel) -> None:
     register(
         Model(
