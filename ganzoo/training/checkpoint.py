@@ -30,7 +30,8 @@ class TrainingState:
     training. sums, count: running totals of each logged term since the last tick, over ``count`` steps.
     d_step, g_step: steps that each player has taken, without those of lazy regularizers.
     best: metric name -> [best value, nimg]. evaluate_as_at: G_ema is due to be measured, with the growth state of that
-    nimg; None: it is not.
+    nimg; None: it is not. left_out: steps without their update, see ``LeftOut.read``. rollbacks: returns to a
+    checkpoint, in all. watch: what was measured last of collapse, and what is to be remembered of it.
     """
 
     nimg: int = 0
@@ -43,6 +44,9 @@ class TrainingState:
     evaluate_as_at: int | None = None
     d_step: int = 0
     g_step: int = 0
+    left_out: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    rollbacks: int = 0
+    watch: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

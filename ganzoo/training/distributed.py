@@ -50,23 +50,26 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def all_reduce_grads(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its mean over all processes. A missing one counts as zeros, so that ranks agree.
+def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
+    """Replace each gradient by its mean over all processes; returns the mean of ``loss``, which travels with them.
 
-    A parameter that has no gradient anywhere (a block that is not grown yet) keeps none, so that Adam leaves it alone.
+    A missing gradient counts as zeros, so that ranks agree. A parameter that has none anywhere (a block that is not
+    grown yet) keeps none, so that Adam leaves it alone.
     """
     if not dist.is_initialized():
-        return
+        return loss
     parameters = [p for p in parameters if p.requires_grad]
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
-    flat = torch.cat([*[(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters], used])
+    grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+    flat = torch.cat([*grads, used, loss.detach().reshape(1)])
     dist.all_reduce(flat)
-    flat, used = flat[: -len(parameters)], flat[-len(parameters) :]
+    flat, used, loss = flat.split([flat.numel() - len(parameters) - 1, len(parameters), 1])
     flat /= dist.get_world_size()
     chunks = flat.split([p.numel() for p in parameters])
     for parameter, chunk, count in zip(parameters, chunks, used.tolist(), strict=True):
         if count:
             parameter.grad = chunk.view_as(parameter).clone()
+    return loss[0] / dist.get_world_size()
 
 
 def any_process(flag: bool, device: torch.device) -> bool:

@@ -16,7 +16,8 @@ RECIPE_FILE = "recipe.yaml"
 # A resumed run may change these: they say how long, how often and where, and not what is computed (but for its last
 # bits, of which the session warns).
 _FREE = re.compile(
-    r"(system|eval)(\..*)?|name|data\.(path|cache)|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint)\w*|grid)"
+    r"(system|eval)(\..*)?|name|data\.(path|cache)"
+    r"|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint|divergence)\w*|grid)"
 )
 
 

@@ -26,7 +26,8 @@ penalty(images).backward()  # a penalty alone: the last bias gets no gradient
 expected = [None if p.grad is None else p.grad.clone() for p in D.parameters()]
 D.zero_grad(set_to_none=True)
 penalty(images.chunk(processes.world_size)[processes.rank]).backward()
-distributed.all_reduce_grads([*D.parameters(), *unused.parameters()])
+loss = torch.tensor(float(processes.rank))
+assert distributed.all_reduce_grads([*D.parameters(), *unused.parameters()], loss).item() == 0.5
 for parameter, value in zip(D.parameters(), expected):
     if value is None:
         assert parameter.grad is None
