@@ -7,13 +7,16 @@ no answers when backward runs twice; one flat buffer reduced before each optimis
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ganzoo.errors import GanzooError
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
     grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
     flat = torch.cat([*grads, used, loss.detach().reshape(1)])
-    dist.all_reduce(flat)
+    with _together():
+        dist.all_reduce(flat)
     flat, used, loss = flat.split([flat.numel() - len(parameters) - 1, len(parameters), 1])
     flat /= dist.get_world_size()
     chunks = flat.split([p.numel() for p in parameters])
@@ -77,7 +81,8 @@ def any_process(flag: bool, device: torch.device) -> bool:
     if not dist.is_initialized():
         return flag
     tensor = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    with _together():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return bool(tensor.item())
 
 
@@ -85,7 +90,8 @@ def mean(tensor: Tensor) -> Tensor:
     """The mean of ``tensor`` over all processes."""
     if dist.is_initialized():
         tensor = tensor.clone()
-        dist.all_reduce(tensor)
+        with _together():
+            dist.all_reduce(tensor)
         tensor /= dist.get_world_size()
     return tensor
 
@@ -95,7 +101,8 @@ def gather(tensor: Tensor) -> Tensor:
     if not dist.is_initialized():
         return tensor
     gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, tensor.contiguous())
+    with _together():
+        dist.all_gather(gathered, tensor.contiguous())
     return torch.cat(gathered)
 
 
@@ -106,10 +113,24 @@ def gather_bytes(data: Tensor, device: torch.device) -> list[Tensor]:
     world_size = dist.get_world_size()
     size = torch.tensor([data.numel()], device=device)
     sizes = [torch.zeros_like(size) for _ in range(world_size)]
-    dist.all_gather(sizes, size)
+    with _together():
+        dist.all_gather(sizes, size)
     longest = int(max(s.item() for s in sizes))
     padded = torch.zeros(longest, dtype=torch.uint8, device=device)
     padded[: data.numel()] = data.to(device)
     gathered = [torch.zeros_like(padded) for _ in range(world_size)]
-    dist.all_gather(gathered, padded)
+    with _together():
+        dist.all_gather(gathered, padded)
     return [g[: int(s.item())].cpu() for g, s in zip(gathered, sizes, strict=True)]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What all processes do. Raises GanzooError if that fails, most likely because one of them has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise GanzooError(
+            f"process {dist.get_rank()} of {dist.get_world_size()} has lost the others: {error}. Look at what the one "
+            "that ended first said. Start all of them again with --resume: training goes on from the newest checkpoint."
+        ) from error

@@ -26,8 +26,9 @@ from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
 from ganzoo.plugins import LoadedPlugins
-from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
+from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.recipe.models import RMSpropArgs
+from ganzoo.registry import Registry
 from ganzoo.training import checkpoint, distributed, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
@@ -91,7 +92,8 @@ class Session:
         """Report the means since the last tick and start anew."""
         means = self._means()
         now, (nimg, then) = time.perf_counter(), self.tick_start
-        self.state.seconds += now - then
+        seconds = max(now - then, 1e-9)  # a clock may stand still
+        self.state.seconds += seconds
         record: dict[str, Any] = {
             "nimg": self.state.nimg,
             "resolution": growth.resolution,
@@ -101,8 +103,8 @@ class Session:
             "d_lr": growth.d_lr,
             "loss": means,
             "timing": {
-                "sec_per_kimg": (now - then) / max(1, self.state.nimg - nimg) * 1000,
-                "data_wait": self.reals.seconds_waited / (now - then),
+                "sec_per_kimg": seconds / max(1, self.state.nimg - nimg) * 1000,
+                "data_wait": self.reals.seconds_waited / seconds,
                 "memory_gb": peak_memory_gb(self.system.device.type),
                 "seconds": self.state.seconds,
             },
@@ -277,7 +279,9 @@ class Session:
     def save_checkpoint(self) -> None:
         """Everything needed to go on exactly from here; then drop the oldest."""
         folder = self.run_dir / "checkpoints"
-        self.state.sums = {name: total.item() for name, total in self.sums.items()}
+        # The mean on every process, also of a run that goes on: one that is resumed has no other.
+        self.state.sums = self._totals()
+        self.sums = {name: torch.tensor(total, device=self.system.device) for name, total in self.state.sums.items()}
         self.state.left_out = self.left_out.read()
         path = checkpoint.save_checkpoint(
             folder,
@@ -377,7 +381,7 @@ def open_session(
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
         if resume_from is not None:
-            state = _resume(recipe, resume_from, trainee, info.fingerprint, system, processes, report)
+            state = _resume(recipe, plugins.registry, resume_from, trainee, info.fingerprint, system, processes, report)
             sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
@@ -441,8 +445,10 @@ def open_session(
             session.save_checkpoint()
         try:
             yield session
-        except torch.cuda.OutOfMemoryError as error:
-            raise session.out_of_memory() from error
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise session.out_of_memory() from error
+            raise
         finally:
             reals.close()
     finally:
@@ -450,6 +456,11 @@ def open_session(
         if lock is not None:
             lock.release()
         distributed.stop()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, or of the CPU, for which torch has no class of its own."""
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Optimizer:
@@ -483,6 +494,7 @@ def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> R
 
 def _resume(
     recipe: Recipe,
+    registry: Registry,
     run_dir: Path,
     trainee: Trainee,
     fingerprint: str,
@@ -494,6 +506,9 @@ def _resume(
     if path is None:
         report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
         return TrainingState()
+    made_with = parse_recipe(read_metadata(path)["recipe"], registry, filename=str(path))
+    way_out = f"{run_dir / rundir.RECIPE_FILE} was edited since: put these back, or start a new run without --resume."
+    rundir.check_same_run(recipe, made_with, path, way_out=way_out)
     state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
     if state.nimg >= round(recipe.train.total_kimg * 1000):
