@@ -51,7 +51,7 @@ class LeftOut:
 
     def __init__(self, state: TrainingState, keep: Mapping[str, nn.Module], device: torch.device) -> None:
         self._keep = keep
-        self._kept: list[Tensor] = []
+        self._kept: list[tuple[nn.Module, str, Tensor]] = []
         self._now = torch.zeros((), device=device)
         self._device = device
         self.load(state)
@@ -71,7 +71,12 @@ class LeftOut:
     def begin(self) -> None:
         """Before a step of training."""
         self._now.zero_()
-        self._kept = [buffer.clone() for buffer in self._buffers()]
+        self._kept = [
+            (part, name, buffer.clone())
+            for module in self._keep.values()
+            for part in module.modules()
+            for name, buffer in part.named_buffers(recurse=False)
+        ]
 
     def add(self, left_out: Tensor) -> None:
         """After an update of either player: 1.0 if it was left out."""
@@ -83,8 +88,9 @@ class LeftOut:
         total, row, longest = self._counts.unbind()
         row = (row + 1) * self._now
         self._counts = torch.stack([total + self._now, row, torch.maximum(longest, row)])
-        for buffer, kept in zip(self._buffers(), self._kept, strict=True):
-            buffer.copy_(torch.where(self._now > 0, kept, buffer))
-
-    def _buffers(self) -> list[Tensor]:
-        return [buffer for module in self._keep.values() for buffer in module.buffers()]
+        for part, name, kept in self._kept:
+            buffer = getattr(part, name)
+            if buffer.shape == kept.shape:
+                buffer.copy_(torch.where(self._now > 0, kept, buffer))
+            elif self._now.item():  # one that has grown, as a pool of images does at first: worth waiting for
+                setattr(part, name, kept)

@@ -29,6 +29,7 @@ from ganzoo.training.checkpoint import list_checkpoints, newest_valid_checkpoint
 from ganzoo.weights import content_digest, load_weights, read_metadata
 
 CHILD = Path(__file__).with_name("fault_child.py")
+PLUGINS = ("biggan", "classic", "progan", "stylegan", "translation")
 BATCH = 8
 CHECKPOINT = 64  # images between checkpoints
 TOTAL = 384
@@ -42,7 +43,7 @@ class World:
         """cold: every process is started by itself, and not forked from one that has imported everything."""
         self.root, self.cold = root, cold
         self._environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "GANZOO_CACHE": str(root / "cache")}
-        self._environment["GANZOO_LOAD_PLUGINS"] = "classic,progan"
+        self._environment["GANZOO_LOAD_PLUGINS"] = ",".join(PLUGINS)
         self._server: Any = None
         self._numbers = iter(range(10**9))
         self._baselines: dict[Any, str] = {}

@@ -2,18 +2,7 @@
 
 import fault_driver
 import pytest
-from fault_driver import FAULTS, World
-
-from ganzoo.plugins import load_plugins
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    missing = {"mlp", "progan"} - set(load_plugins().registry.names("generator"))
-    if missing:
-        pytest.skip("needs ganzoo-classic and ganzoo-progan")
-    with World(tmp_path_factory.mktemp("faults")) as world:
-        yield world
+from fault_driver import FAULTS
 
 
 @pytest.mark.parametrize("fault", [pytest.param(f, id=f.name) for f in FAULTS if f.quick])

@@ -6,6 +6,7 @@ import sys
 SCRIPT = """
 import torch
 from torch import nn
+from ganzoo.errors import GanzooError
 from ganzoo.training import distributed
 from ganzoo.training.rng import get_state
 
@@ -43,6 +44,13 @@ assert distributed.gather(rows).tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
 assert distributed.any_process(processes.rank == 1, torch.device("cpu"))
 assert not distributed.any_process(False, torch.device("cpu"))
 assert distributed.mean(torch.tensor(float(processes.rank))).item() == 0.5
+if processes.rank == 0:
+    try:
+        distributed.mean(torch.ones(3))
+    except GanzooError as error:
+        assert "process 0 of 2 has lost the others" in str(error) and "--resume" in str(error)
+    else:
+        raise AssertionError("nobody was there")
 distributed.stop()
 print(f"[ok {processes.rank}]", end="")
 """

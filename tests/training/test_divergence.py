@@ -139,6 +139,18 @@ def test_steps_left_out_are_counted_and_running_statistics_put_back():
     assert left_out.read() == [3, 1, 0]
 
 
+@pytest.mark.parametrize("bad", [0.0, 1.0])
+def test_a_buffer_that_grows_is_put_back_too(bad):
+    pool = nn.Module()
+    pool.register_buffer("images", torch.zeros(0, 2))
+    left_out = LeftOut(TrainingState(), {"pool": pool}, torch.device("cpu"))
+    left_out.begin()
+    pool.images = torch.cat([pool.images, torch.full((1, 2), NAN)])
+    left_out.add(torch.tensor(bad))
+    left_out.end()
+    assert len(pool.images) == (0 if bad else 1)
+
+
 @pytest.mark.parametrize("player", ["D", "G"])
 def test_stop_names_the_newest_checkpoint_and_the_way_on(run, tmp_path, player):
     with pytest.raises(GanzooError) as error:
