@@ -28,7 +28,8 @@ class TrainingState:
 
     nimg: real images shown so far, the only clock. position: real images drawn from the data (more than nimg when D
     takes several steps). phase: the stretch of the growth schedule that the last step was in. seconds: time spent
-    training. sums, count: running totals of each logged term since the last tick, over ``count`` steps.
+    training. sums, count: running totals of each logged term since the last tick, over ``count`` steps; means over all
+    processes, whose own are in sums_of_ranks.
     d_step, g_step: steps that each player has taken, without those of lazy regularizers.
     best: metric name -> [best value, nimg]. evaluate_as_at: G_ema is due to be measured, with the growth state of that
     nimg; None: it is not. left_out: steps without their update, see ``LeftOut.read``. rollbacks: returns to a
@@ -41,6 +42,7 @@ class TrainingState:
     seconds: float = 0.0
     count: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    sums_of_ranks: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, list[float]] = field(default_factory=dict)
     evaluate_as_at: int | None = None
     d_step: int = 0

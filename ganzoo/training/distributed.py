@@ -78,12 +78,17 @@ def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
 
 def any_process(flag: bool, device: torch.device) -> bool:
     """True everywhere if it is True anywhere: a signal may reach only one of the processes."""
+    return bool(largest(int(flag), device))
+
+
+def largest(number: int, device: torch.device) -> int:
+    """The largest ``number`` of all processes."""
     if not dist.is_initialized():
-        return flag
-    tensor = torch.tensor([float(flag)], device=device)
+        return number
+    tensor = torch.tensor([number], device=device)
     with _together():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return bool(tensor.item())
+    return int(tensor.item())
 
 
 def mean(tensor: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def train(
                 s.save_checkpoint()
 
         complete = state.nimg >= total_nimg and state.evaluate_as_at is None
-        stopped_by = None if complete else stop.signal
+        stopped_by = None if complete else distributed.largest(stop.signal or 0, s.system.device)
         s.finish(stopped_by)
         return TrainingResult(s.run_dir, state.nimg, stopped_by)
 

@@ -184,7 +184,7 @@ class Session:
         )
         vars(self.state).update(vars(restored))  # other parts hold this object
         self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
-        self.sums = {name: torch.tensor(value, device=self.system.device) for name, value in restored.sums.items()}
+        self.sums = _sums_of(restored, self.processes, self.system.device)
         self.left_out.load(self.state)
         self.left_out.reset()
         rng.seed_all(self.recipe.seed, self.processes.rank, rollbacks)
@@ -279,9 +279,11 @@ class Session:
     def save_checkpoint(self) -> None:
         """Everything needed to go on exactly from here; then drop the oldest."""
         folder = self.run_dir / "checkpoints"
-        # The mean on every process, also of a run that goes on: one that is resumed has no other.
         self.state.sums = self._totals()
-        self.sums = {name: torch.tensor(total, device=self.system.device) for name, total in self.state.sums.items()}
+        own = {name: total.item() for name, total in self.sums.items()}
+        data = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8)
+        everywhere = distributed.gather_bytes(data, self.system.device)
+        self.state.sums_of_ranks = [json.loads(of_rank.numpy().tobytes()) for of_rank in everywhere]
         self.state.left_out = self.left_out.read()
         path = checkpoint.save_checkpoint(
             folder,
@@ -382,7 +384,7 @@ def open_session(
         state, sums = TrainingState(), {}
         if resume_from is not None:
             state = _resume(recipe, plugins.registry, resume_from, trainee, info.fingerprint, system, processes, report)
-            sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
+            sums = _sums_of(state, processes, system.device)
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
 
@@ -456,6 +458,13 @@ def open_session(
         if lock is not None:
             lock.release()
         distributed.stop()
+
+
+def _sums_of(state: TrainingState, processes: Processes, device: torch.device) -> dict[str, Tensor]:
+    """This process's running totals of a checkpoint; the means over all, if they were other processes."""
+    same = len(state.sums_of_ranks) == processes.world_size
+    sums = state.sums_of_ranks[processes.rank] if same else state.sums
+    return {name: torch.tensor(value, device=device) for name, value in sums.items()}
 
 
 def is_out_of_memory(error: Exception) -> bool:

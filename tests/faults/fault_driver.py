@@ -227,7 +227,7 @@ class Trial:
 
     def wait_until(self, processes: list[Process], nimg: int) -> None:
         """Until so many images were shown, or the process has ended."""
-        while self.reached < nimg and processes[-1].wait(0.003) is None:
+        while self.reached < nimg and processes[-1].wait(0.01) is None:
             pass
 
     @property

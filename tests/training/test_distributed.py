@@ -42,6 +42,7 @@ assert [g.tolist() for g in gathered] == [[0] * 3, [1] * 4]
 rows = torch.full((2, 3), float(processes.rank))
 assert distributed.gather(rows).tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
 assert distributed.any_process(processes.rank == 1, torch.device("cpu"))
+assert distributed.largest(15 * processes.rank, torch.device("cpu")) == 15
 assert not distributed.any_process(False, torch.device("cpu"))
 assert distributed.mean(torch.tensor(float(processes.rank))).item() == 0.5
 if processes.rank == 0:
