@@ -103,8 +103,11 @@ def _to_array(values: list[object], filename: str) -> np.ndarray:
                 f"{filename}: label {labels.max()} is too large; classes are counted from 0, {_MOST_CLASSES:,} at most"
             )
         return labels.astype(np.int64)
-    if labels.dtype.kind in "iuf" and labels.ndim == 2 and np.isfinite(labels).all():
-        return labels.astype(np.float32)
+    if labels.dtype.kind in "iuf" and labels.ndim == 2:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+            vectors = labels.astype(np.float32)
+        if np.isfinite(vectors).all():
+            return vectors
     raise DataError(f"{filename}: labels must be class numbers 0, 1, ... or lists of finite numbers, all of one kind")
 
 

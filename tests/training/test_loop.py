@@ -303,7 +303,9 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
     from ganzoo.training.rundir import lock_run_dir
 
     (tmp_path / "run").write_text("no folder")
-    with pytest.raises(GanzooError, match=r"cannot be written: Not a directory\. Make it writable, or copy it"):
+    with pytest.raises(
+        GanzooError, match=r"cannot be written: (Not a directory|File exists)\. Make it writable, or copy it"
+    ):
         lock_run_dir(tmp_path / "run")
 
 
