@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,10 +63,12 @@ class CollapseWatch:
         seed: int,
         system: System,
         parts: int,
+        log: Callable[[str], None],
     ) -> None:
         """parts: in how many a batch is cut (processes and micro-batches): D may need the batch size it trains with."""
         self._data, self._G, self._D, self._schedule, self._grids = data, G, D, schedule, grids
-        self._seed, self._system, self._parts = seed, system, parts
+        self._seed, self._system, self._parts, self._log = seed, system, parts, log
+        self._asks_D = not isinstance(G, Translator)
 
     def measure(self, fakes: np.ndarray, growth: GrowthState) -> dict[str, float]:
         """fakes: of the grid, uint8 [cells, C, R, R]. No advantage for translators: their D may see more."""
@@ -74,8 +78,12 @@ class CollapseWatch:
         value = diversity(mip_levels(fakes)[size], reals, groups)
         if value is not None:
             found["diversity"] = value
-        if not isinstance(self._G, Translator):
-            found["d_advantage"] = self._advantage(growth)
+        if self._asks_D:
+            try:
+                found["d_advantage"] = self._advantage(growth)
+            except Exception as error:  # of a plugin's D that wants to be called otherwise: no reason to end a run
+                self._asks_D = False
+                self._log(f"warning: D's advantage is not watched: {type(error).__name__}: {error}")
         return found
 
     @torch.no_grad()
@@ -89,20 +97,21 @@ class CollapseWatch:
         c = None if c is None else c.to(device)
         z = torch.randn(total, self._G.z_dim, generator=torch.Generator().manual_seed(self._seed)).to(device)
         reals = torch.from_numpy(self._data.read(indices, growth.resolution))
-        training = D.training
+        modes = self._G.training, D.training
         scores = []
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), self._system.autocast():
+        try:
             D.eval()
-            for images in (reals, generate(self._G, z, c, growth, batch_size=n)):
-                img = images.to(device).float() / 127.5 - 1
-                if images is reals:
-                    img = self._schedule.process_reals(img, growth)
-                chunks = [
-                    D(img[i : i + n], None if c is None else c[i : i + n], growth=growth) for i in range(0, total, n)
-                ]
-                logits = torch.cat(chunks).float()
-                scores.append(logits[:, 0].flatten(1).mean(1) if logits.ndim == 4 else logits[:, 0])
-            D.train(training)
+            with torch.random.fork_rng([device] if device.type == "cuda" else []), self._system.autocast():
+                for images in (reals, generate(self._G, z, c, growth, batch_size=n)):
+                    img = images.to(device).float() / 127.5 - 1
+                    if images is reals:
+                        img = self._schedule.process_reals(img, growth)
+                    labels = [None] * (total // n) if c is None else c.split(n)
+                    logits = torch.cat([D(x, y, growth=growth) for x, y in zip(img.split(n), labels, strict=True)])
+                    scores.append(logits.float()[:, 0].flatten(1).mean(1) if logits.ndim == 4 else logits.float()[:, 0])
+        finally:
+            self._G.train(modes[0])
+            D.train(modes[1])
         return advantage(*scores)
 
 

@@ -426,6 +426,7 @@ def open_session(
             seed=recipe.seed,
             system=system,
             parts=processes.world_size * recipe.train.accumulate,
+            log=report.log,
         )
         observers = Observers(plugins, active=processes.is_main, log=report.log)
         observers.tell("ganzoo_run_started", run_dir=run_dir, recipe=recipe.model_dump(), nimg=state.nimg)

@@ -315,7 +315,8 @@ def fault(name: str, trials: int = 1, *, quick: bool = False, needs: Callable[[]
 
 def error_in(output: str) -> str:
     """What a process said last, from "error:" on."""
-    return output[output.rindex("\nerror: ") :].strip()
+    lines = f"\n{output}"
+    return lines[lines.rindex("\nerror: ") :].strip()
 
 
 def same_end(trial: Trial, **baseline: Any) -> None:
@@ -719,8 +720,8 @@ class Row:
         n, self.done = self.done, self.done + 1
         try:
             outcome = self.fault.do(world, n)
-        except AssertionError as error:
-            print(f"FAILED: {self.fault.name}, trial {n}: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # whatever goes wrong, the others are to be tried
+            print(f"FAILED: {self.fault.name}, trial {n}: {error!r}", file=sys.stderr, flush=True)
             return
         self.survived += 1
         self.lost += [] if outcome.lost is None else [outcome.lost]

@@ -94,3 +94,23 @@ def test_measuring_changes_nothing(tmp_path):
         run_dir = train(recipe, plugins=plugins, outdir=tmp_path, reporter=reporter).run_dir
         ends.append(load_weights(max((run_dir / "checkpoints").iterdir()))[0])
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_discriminator_that_cannot_be_asked_ends_nothing(tmp_path, monkeypatch):
+    class Shy(tiny.TinyDiscriminator):
+        def forward(self, img, c=None, *, growth):
+            if not self.training:
+                raise ValueError("not now")
+            return super().forward(img, c, growth=growth)
+
+    said = []
+    monkeypatch.setattr(tiny, "TinyDiscriminator", Shy)
+    monkeypatch.setattr(Reporter, "log", lambda self, message: said.append(message))
+    plugins = make_plugin_manager({"tiny": tiny.TinyPlugin})
+    recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=["train.total_kimg=0.064"])
+    run_dir = train(recipe, plugins=plugins, outdir=tmp_path, reporter=Reporter(console=Console(quiet=True))).run_dir
+    assert [line for line in said if "advantage" in line] == [
+        "warning: D's advantage is not watched: ValueError: not now"
+    ]
+    records = [json.loads(line) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+    assert [set(record["collapse"]) for record in records] == [{"diversity"}] * 2
