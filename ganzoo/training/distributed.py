@@ -134,6 +134,8 @@ def _together() -> Iterator[None]:
     """What all processes do. Raises GanzooError if that fails, most likely because one of them has ended."""
     try:
         yield
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise GanzooError(
             f"process {dist.get_rank()} of {dist.get_world_size()} has lost the others: {error}. Look at what the one "

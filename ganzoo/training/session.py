@@ -160,7 +160,9 @@ class Session:
         newest = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
         tried = {
             "stop": "",
-            "skip": f" {longest:.0f} updates in a row were skipped.",
+            "skip": f" {longest:.0f} updates in a row were skipped."
+            if longest
+            else " Skipping updates cannot mend that.",
             "rollback": f" It was rolled back {self.state.rollbacks} times.",
         }[config.on_divergence]
         others = (
