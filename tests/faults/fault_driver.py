@@ -549,7 +549,7 @@ def file_gone(world: World, n: int) -> Outcome:
             victim = folder / "07.png"
             content, stamp = victim.read_bytes(), victim.stat().st_mtime_ns
             action = [["remove", str(victim)], ["truncate", str(victim), 60]][n % 2]
-            message = trial.refused(says=f"{re.escape(str(victim))}.*", at=[128, *action], set=live)
+            message = trial.refused(says=f"{re.escape(str(victim))}.*", at=[136, *action], set=live)
             victim.write_bytes(content)
             os.utime(victim, ns=(stamp, stamp))
             lost = trial.lost()
@@ -565,10 +565,10 @@ def pack_gone(world: World, n: int) -> Outcome:
     trial.end(at=[BATCH, "term"])
     (file,) = trial.folder.glob("packs/*/images-0008.u8")
     if n % 2:
-        trial.finish(at=[128, "remove", str(file)])
+        trial.finish(at=[136, "remove", str(file)])
         same_end(trial)
         return Outcome(0, "")
-    message = trial.refused(says="while it was read", at=[128, "truncate", str(file), 1000])
+    message = trial.refused(says="while it was read", at=[136, "truncate", str(file), 1000])
     lost = trial.lost()
     assert "Making it anew" in trial.finish()
     same_end(trial)
