@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE := -e '.[dev,eval,video]' $(foreach p,$(PLUGINS),-e $(dir $(p)))
 
-.PHONY: demo test install lint format docs bench fuzz clean
+.PHONY: demo test faults fuzz install lint format docs bench clean
 
 demo: install
 	$(BIN)/ganzoo run recipes/quickstart.yaml
@@ -15,6 +15,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+# FAULT_TRIALS=20: how often kill -9 strikes at a random moment; FAULT_SECONDS=600: begin no trial after so many.
+faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/fault_driver.py
 
 install: $(VENV)/.installed
 

@@ -151,8 +151,9 @@ class Case:
             with self.system.autocast():
                 terms = terms_of(self.G, self.D, Batch(real, None, z, None, self.growth))
             optimizer.zero_grad(set_to_none=True)
-            total_loss(terms).backward()
-            follow_gradients(player, optimizer, lr)
+            loss = total_loss(terms)
+            loss.backward()
+            follow_gradients(player, optimizer, lr, loss)
         if real.device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -115,8 +115,9 @@ def test_one_real_step_at_full_size(registry, resolution):
         other.requires_grad_(False)
         before = {name: p.detach().clone() for name, p in player.named_parameters()}
         terms = terms_of(G, D, Batch(real, None, torch.randn(4, 512), None, growth))
-        total_loss(terms).backward()
-        follow_gradients(player, make_optimizer(recipe.optimizer, player), growth.g_lr)
+        loss = total_loss(terms)
+        loss.backward()
+        assert not follow_gradients(player, make_optimizer(recipe.optimizer, player), growth.g_lr, loss)
         assert all(torch.isfinite(term).all() for term in terms.values())
         still = {name for name, p in player.named_parameters() if torch.equal(p, before[name])}
         unused = {

@@ -164,7 +164,7 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, part: Dataset, log: L
         fingerprint, chosen = fit.fingerprint(part.fingerprint), part.origins
     log(f"data: {dataset.path}, packed by {made.mode} and {made.filter}")
     info = _info(config, dataset.name, len(part), fit, dataset, fingerprint)
-    return TrainingData(info, LevelArrays(dataset.pack.levels, chosen), part.labels)
+    return TrainingData(info, LevelArrays(dataset.pack.levels, chosen, dataset.pack.check), part.labels)
 
 
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
@@ -189,7 +189,7 @@ def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress:
     else:
         folder = cache_root() / "packs" if config.cache == "auto" else Path(config.cache)
         pack = _cached_pack(folder / fingerprint, dataset, fit, fingerprint, config.skip_bad, log, progress)
-        images, labels, num_images = LevelArrays(pack.levels), pack.labels, pack.num_images
+        images, labels, num_images = LevelArrays(pack.levels, check=pack.check), pack.labels, pack.num_images
     return TrainingData(_info(config, dataset.name, num_images, fit, dataset, fingerprint), images, labels)
 
 

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Pack:
 
     def __init__(self, path: Path) -> None:
         """Raises DataError if ``path`` is not a pack, is of a later format, or is damaged."""
+        self.path = path
         try:
             content = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
@@ -60,6 +61,16 @@ class Pack:
                 _check_labels(self.labels, self.num_images)
         except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as problem:
             raise DataError(f"{path}: a damaged pack ({problem}). Delete it and pack anew.") from problem
+
+    def check(self, resolution: int) -> None:
+        """Raise DataError if a level's file was cut since it was opened: reading on would end the program (SIGBUS)."""
+        file, expected = self.path / _level_name(resolution), self.levels[resolution].size
+        with suppress(FileNotFoundError):  # what was removed can be read while it is open
+            if file.stat().st_size < expected:
+                raise DataError(
+                    f"{file}: has become smaller than {expected:,} bytes while it was read. Whatever writes there must "
+                    "stop; a pack that ganzoo made for itself is made anew when the run goes on (--resume)."
+                )
 
 
 def _check_labels(labels: np.ndarray, num_images: int) -> None:

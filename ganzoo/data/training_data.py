@@ -47,11 +47,17 @@ class LevelArrays:
 
     decodes = False
 
-    def __init__(self, levels: dict[int, np.ndarray], chosen: np.ndarray | None = None) -> None:
-        """chosen: the only images to count, by index; None = all."""
-        self._levels, self._chosen = levels, chosen
+    def __init__(
+        self,
+        levels: dict[int, np.ndarray],
+        chosen: np.ndarray | None = None,
+        check: Callable[[int], None] = lambda resolution: None,
+    ) -> None:
+        """chosen: the only images to count, by index; None = all. check: is asked about a level before it is read."""
+        self._levels, self._chosen, self._check = levels, chosen, check
 
     def read(self, indices: np.ndarray, resolution: int) -> np.ndarray:
+        self._check(resolution)
         return self._levels[resolution][indices if self._chosen is None else self._chosen[indices]]
 
 

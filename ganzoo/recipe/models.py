@@ -216,6 +216,14 @@ class TrainConfig(Section):
     snapshot_kimg: Positive = Field(200.0, description="between snapshots (G_ema, to use and share)")
     checkpoint_kimg: Positive | None = Field(None, description="between checkpoints; null = as snapshots")
     keep_checkpoints: int = Field(3, ge=1, description="the newest so many are kept")
+    on_divergence: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="where a loss or gradient is not finite: stop, skip the update, or go back to the newest "
+        "checkpoint and on with other random numbers",
+    )
+    divergence_limit: int = Field(
+        10, ge=1, description="stop after so many updates skipped in a row, or at the rollback after so many"
+    )
     grid: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=2, max_length=2)] | None = Field(
         None,
         description="rows and columns of image grids, a row a class if there are any; null = what fits 1,000 pixels",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.optim import Optimizer
 from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import GrowthState, Translator
 from ganzoo.training import distributed, rng
-from ganzoo.weights import load_weights, save_weights
+from ganzoo.weights import content_digest, load_weights, save_weights
 
 CHECKPOINT_FORMAT = "ganzoo-checkpoint/1"
 SNAPSHOT_FORMAT = "ganzoo-snapshot/1"
@@ -28,10 +29,12 @@ class TrainingState:
 
     nimg: real images shown so far, the only clock. position: real images drawn from the data (more than nimg when D
     takes several steps). phase: the stretch of the growth schedule that the last step was in. seconds: time spent
-    training. sums, count: running totals of each logged term since the last tick, over ``count`` steps.
+    training. sums, count: running totals of each logged term since the last tick, over ``count`` steps; means over all
+    processes, whose own are in sums_of_ranks.
     d_step, g_step: steps that each player has taken, without those of lazy regularizers.
     best: metric name -> [best value, nimg]. evaluate_as_at: G_ema is due to be measured, with the growth state of that
-    nimg; None: it is not.
+    nimg; None: it is not. left_out: steps without their update, see ``LeftOut.read``. rollbacks: returns to a
+    checkpoint, in all. watch: what was measured last of collapse, and what is to be remembered of it.
     """
 
     nimg: int = 0
@@ -40,10 +43,14 @@ class TrainingState:
     seconds: float = 0.0
     count: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    sums_of_ranks: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, list[float]] = field(default_factory=dict)
     evaluate_as_at: int | None = None
     d_step: int = 0
     g_step: int = 0
+    left_out: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    rollbacks: int = 0
+    watch: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,10 @@ def save_checkpoint(
     Returns the path, or None on the other ranks.
     """
     states = distributed.gather_bytes(rng.get_state(), device)
+    of_ranks = _buffers_of_ranks(trainee, device, len(states))
     if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
         return None
-    tensors = {f"rng/{rank}": data for rank, data in enumerate(states)}
+    tensors = {f"rng/{rank}": data for rank, data in enumerate(states)} | of_ranks
     for name, module in trainee.modules.items():
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
     for name, (module, optimizer) in trainee.optimizers.items():
@@ -100,6 +108,9 @@ def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: 
             raise CheckpointError(
                 f"{path}: {name} does not fit the recipe's network: {error}. Was a plugin updated since?"
             ) from error
+        own = f"{rank}/{name}/"
+        buffers = {key[len(own) :]: v for key, v in groups.get("rank", {}).items() if key.startswith(own)}
+        module.load_state_dict(buffers, strict=False)
     for name, (module, optimizer) in trainee.optimizers.items():
         _restore_optimizer(module, optimizer, groups.get(name, {}))
     try:
@@ -186,6 +197,35 @@ def is_best(state: TrainingState, metric: str, value: float, *, lower_is_better:
         return False
     state.best[metric] = [value, state.nimg]
     return True
+
+
+def _buffers_of_ranks(trainee: Trainee, device: torch.device, world_size: int) -> dict[str, Tensor]:
+    """Buffers in which a rank differs from rank 0, such as a pool of its own images: ``rank/<rank>/<module>/<name>``.
+
+    Parameters are the same everywhere. Every process must call it.
+    """
+    if world_size == 1:
+        return {}
+    mine: dict[str, Tensor] = {}
+    for name, module in trainee.modules.items():
+        parameters = dict(module.named_parameters())
+        state = module.state_dict()
+        mine |= {f"{name}/{key}": value for key, value in state.items() if key not in parameters}
+    plain = {name: value.detach().to("cpu").contiguous() for name, value in mine.items()}
+    digests = {name: content_digest({name: value}, {}) for name, value in plain.items()}
+    everywhere = [json.loads(data.numpy().tobytes()) for data in _gather(json.dumps(digests).encode(), device)]
+    found: dict[str, Tensor] = {}
+    for name in sorted(plain):
+        differing = [rank for rank, of_rank in enumerate(everywhere) if of_rank[name] != everywhere[0][name]]
+        if differing:
+            for rank, data in enumerate(_gather(safetensors.torch.save({"": plain[name]}), device)):
+                if rank in differing:
+                    found[f"rank/{rank}/{name}"] = safetensors.torch.load(data.numpy().tobytes())[""]
+    return found
+
+
+def _gather(data: bytes, device: torch.device) -> list[Tensor]:
+    return distributed.gather_bytes(torch.frombuffer(bytearray(data), dtype=torch.uint8), device)
 
 
 def _optimizer_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

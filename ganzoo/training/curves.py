@@ -24,10 +24,10 @@ def draw_curves(records: list[dict[str, Any]], path: Path, *, metrics: Sequence[
     totals, terms = [n for n in names if n in ("D", "G")], [n for n in names if n not in ("D", "G")]
 
     measured = list(dict.fromkeys(result["metric"] for record in metrics for result in record["results"]))
-    figure = Figure(figsize=(9, 7 + 2 * len(measured)), layout="constrained")
+    figure = Figure(figsize=(9, 8 + 2 * len(measured)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(measured) + 3, 1, sharex=True, height_ratios=[2.5] * len(measured) + [3, 3, 1])
-    upper, lower, speed = panels[-3:]
+    panels = figure.subplots(len(measured) + 4, 1, sharex=True, height_ratios=[2.5] * len(measured) + [3, 3, 1.2, 1])
+    upper, lower, health, speed = panels[-4:]
     for axes, metric in zip(panels, measured, strict=False):
         _draw_metric(axes, metric, metrics)
     for axes, chosen in ((upper, totals), (lower, terms)):
@@ -41,6 +41,13 @@ def draw_curves(records: list[dict[str, Any]], path: Path, *, metrics: Sequence[
         adapted = upper.twinx()
         adapted.plot(kimg, [r.get("augmentation", {}).get(name, float("nan")) for r in records], color="grey")
         adapted.set_ylabel(f"augmentation {name} (grey)", fontsize=9)
+    for sign, label in (("diversity", "diversity of the grid"), ("d_advantage", "D's advantage")):
+        values = [r.get("collapse", {}).get(sign, float("nan")) for r in records]
+        health.plot(kimg, values, label=label, linewidth=1.2)
+    health.set_ylabel("collapse")
+    health.set_ylim(-0.1, 1.3)
+    health.grid(alpha=0.3)
+    health.legend(loc="upper right", fontsize=8, ncols=2)
     speed.plot(kimg, [r["timing"]["sec_per_kimg"] for r in records], color="grey", linewidth=1.2)
     speed.set_ylabel("sec/kimg")
     speed.set_yscale("log")

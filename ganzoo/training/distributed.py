@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -67,39 +68,50 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def all_reduce_grads(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its mean over all processes. A missing one counts as zeros, so that ranks agree.
+def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
+    """Replace each gradient by its mean over all processes; returns the mean of ``loss``, which travels with them.
 
-    A parameter that has no gradient anywhere (a block that is not grown yet) keeps none, so that Adam leaves it alone.
+    A missing gradient counts as zeros, so that ranks agree. A parameter that has none anywhere (a block that is not
+    grown yet) keeps none, so that Adam leaves it alone.
     """
     if not dist.is_initialized():
-        return
+        return loss
     parameters = [p for p in parameters if p.requires_grad]
     used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
-    flat = torch.cat([*[(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters], used])
-    dist.all_reduce(flat)
-    flat, used = flat[: -len(parameters)], flat[-len(parameters) :]
+    grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+    flat = torch.cat([*grads, used, loss.detach().reshape(1)])
+    with _together():
+        dist.all_reduce(flat)
+    flat, used, loss = flat.split([flat.numel() - len(parameters) - 1, len(parameters), 1])
     flat /= dist.get_world_size()
     chunks = flat.split([p.numel() for p in parameters])
     for parameter, chunk, count in zip(parameters, chunks, used.tolist(), strict=True):
         if count:
             parameter.grad = chunk.view_as(parameter).clone()
+    return loss[0] / dist.get_world_size()
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
     """True everywhere if it is True anywhere: a signal may reach only one of the processes."""
+    return bool(largest(int(flag), device))
+
+
+def largest(number: int, device: torch.device) -> int:
+    """The largest ``number`` of all processes."""
     if not dist.is_initialized():
-        return flag
-    tensor = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return bool(tensor.item())
+        return number
+    tensor = torch.tensor([number], device=device)
+    with _together():
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor.item())
 
 
 def mean(tensor: Tensor) -> Tensor:
     """The mean of ``tensor`` over all processes."""
     if dist.is_initialized():
         tensor = tensor.clone()
-        dist.all_reduce(tensor)
+        with _together():
+            dist.all_reduce(tensor)
         tensor /= dist.get_world_size()
     return tensor
 
@@ -109,7 +121,8 @@ def gather(tensor: Tensor) -> Tensor:
     if not dist.is_initialized():
         return tensor
     gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, tensor.contiguous())
+    with _together():
+        dist.all_gather(gathered, tensor.contiguous())
     return torch.cat(gathered)
 
 
@@ -120,10 +133,26 @@ def gather_bytes(data: Tensor, device: torch.device) -> list[Tensor]:
     world_size = dist.get_world_size()
     size = torch.tensor([data.numel()], device=device)
     sizes = [torch.zeros_like(size) for _ in range(world_size)]
-    dist.all_gather(sizes, size)
+    with _together():
+        dist.all_gather(sizes, size)
     longest = int(max(s.item() for s in sizes))
     padded = torch.zeros(longest, dtype=torch.uint8, device=device)
     padded[: data.numel()] = data.to(device)
     gathered = [torch.zeros_like(padded) for _ in range(world_size)]
-    dist.all_gather(gathered, padded)
+    with _together():
+        dist.all_gather(gathered, padded)
     return [g[: int(s.item())].cpu() for g, s in zip(gathered, sizes, strict=True)]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What all processes do. Raises GanzooError if that fails, most likely because one of them has ended."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise GanzooError(
+            f"process {dist.get_rank()} of {dist.get_world_size()} has lost the others: {error}. Look at what the one "
+            "that ended first said. Start all of them again with --resume: training goes on from the newest checkpoint."
+        ) from error

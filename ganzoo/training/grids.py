@@ -49,6 +49,7 @@ class GridMaker:
         self._translates = isinstance(G, Translator)
         self._c: Tensor | None
         self._indices: list[int | None]
+        self._by_class = data.classes is not None and not self._translates
         if data.classes is None or self._translates:
             panels = 1 if not self._translates else 3 if data.paired else 2
             self.rows, self.cols = shape or _default_shape(self.resolution, panels)
@@ -86,16 +87,28 @@ class GridMaker:
         cells[[cell for cell, index in enumerate(self._indices) if index is not None]] = images
         self._save(cells, run_dir / "reals.png")
 
-    def save_fakes(self, G_ema: Generator, growth: GrowthState, path: Path) -> None:
-        """Write the grid of what G_ema makes of the fixed latents, or images."""
+    def save_fakes(self, G_ema: Generator, growth: GrowthState, path: Path) -> np.ndarray:
+        """Write the grid of what G_ema makes of the fixed latents, or images. Returns that: uint8 [cells, C, R, R]."""
         if not self._translates:
-            self._save(generate(G_ema, self._z, self._c, growth).numpy(), path)
-            return
+            fakes = generate(G_ema, self._z, self._c, growth).numpy()
+            self._save(fakes, path)
+            return fakes
         inputs = self._inputs(growth.resolution)
-        panels = [self._shown(inputs), generate(G_ema, inputs, self._c, growth).numpy()]
+        fakes = generate(G_ema, inputs, self._c, growth).numpy()
+        panels = [self._shown(inputs), fakes]
         if self._data.paired:
             panels.append(self._data.read(self._there, growth.resolution))
         self._save(beside(*panels), path)
+        return fakes
+
+    def reals_by_group(self, resolution: int) -> tuple[np.ndarray, list[list[int]]]:
+        """Real images uint8 [cells, C, R, R], zeros where a cell has none, and the cells of each class."""
+        images = self._data.read(self._there, resolution)
+        there = [cell for cell, index in enumerate(self._indices) if index is not None]
+        cells = np.zeros((len(self._indices), *images.shape[1:]), np.uint8)
+        cells[there] = images
+        of_row = [[cell for cell in there if cell // self.cols == row] for row in range(self.rows)]
+        return cells, of_row if self._by_class else [there]
 
     def _inputs(self, resolution: int) -> Tensor:
         return inputs_at(

@@ -25,6 +25,7 @@ from ganzoo.interfaces import Batch, GrowthState
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
 from ganzoo.training import distributed
+from ganzoo.training.divergence import step_if_finite
 from ganzoo.training.ema import ema_beta, update_ema
 from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
 from ganzoo.training.report import Reporter
@@ -85,7 +86,8 @@ def train(
                 s.report.log(f"kimg {state.nimg / 1000:g}: {phase}, batch {growth.batch_size}")
                 state.phase = phase
 
-            # Train D.
+            # Train D. An update from numbers that are not finite is left out.
+            s.left_out.begin()
             G.requires_grad_(False)
             D.requires_grad_(True)
             for _ in range(config.d_steps):
@@ -102,6 +104,7 @@ def train(
             take_step(s, "G", make_batch(s, real, c, growth), [loss.g_loss, *s.regularizers.of_every_step("G")])
             take_lazy_steps(s, "G", state.g_step, real, c, growth)
             state.g_step += 1
+            s.left_out.end()
 
             # Update G_ema.
             beta = ema_beta(
@@ -120,7 +123,7 @@ def train(
             finished = state.nimg >= total_nimg
 
             # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, metrics, and a
-            # checkpoint to resume from; none of weights that are no numbers.
+            # checkpoint to resume from; none after losses that are no numbers.
             tick_due = finished or passed(before, state.nimg, config.tick_kimg)
             images_due = finished or passed(before, state.nimg, config.image_kimg or config.tick_kimg)
             snapshot_due = finished or passed(before, state.nimg, config.snapshot_kimg)
@@ -128,12 +131,13 @@ def train(
             if recipe.eval and (finished or passed(before, state.nimg, recipe.eval.every_kimg)):
                 state.evaluate_as_at = before
             stopped = distributed.any_process(stop.signal is not None, s.system.device)
-            if tick_due or images_due or snapshot_due or checkpoint_due or stopped or state.evaluate_as_at is not None:
-                s.refuse_divergence()
-            if tick_due:
-                s.end_tick(growth)
+            writing = tick_due or images_due or snapshot_due or checkpoint_due or stopped
+            if (writing or state.evaluate_as_at is not None) and s.meet_divergence():
+                continue  # from the newest checkpoint
             if images_due:
                 s.save_fakes(growth)
+            if tick_due:
+                s.end_tick(growth)
             if snapshot_due:
                 s.save_snapshot(growth)
             if not stopped:
@@ -142,7 +146,7 @@ def train(
                 s.save_checkpoint()
 
         complete = state.nimg >= total_nimg and state.evaluate_as_at is None
-        stopped_by = None if complete else stop.signal
+        stopped_by = None if complete else distributed.largest(stop.signal or 0, s.system.device)
         s.finish(stopped_by)
         return TrainingResult(s.run_dir, state.nimg, stopped_by)
 
@@ -166,16 +170,18 @@ def take_step(s: Session, player: Player, batch: Batch, terms_of: Sequence[Terms
     parts = split_batch(batch, s.recipe.train.accumulate)
     weight = 1 / len(parts) / (s.recipe.train.d_steps if player == "D" else 1)
     optimizer.zero_grad(set_to_none=True)
+    logged: dict[str, Tensor] = {}
     for part in parts:
         terms: dict[str, Tensor] = {}
         with s.system.autocast():
             for one in terms_of:
                 terms = joined(terms, one(s.G, s.D_seen, part))
         terms = {name: term * strength for name, term in terms.items()}
-        add_terms(s.sums, player, terms, weight=weight)
+        add_terms(logged, player, terms, weight=weight)
         (total_loss(terms) / len(parts)).backward()
-    follow_gradients(module, optimizer, lr * s.regularizers.steps_share(player))
+    left_out = follow_gradients(module, optimizer, lr * s.regularizers.steps_share(player), logged[player])
     s.regularizers.after_step(player, module)
+    s.count_terms(player, logged, left_out, lazy=strength > 1)
 
 
 def take_lazy_steps(s: Session, player: Player, step: int, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
@@ -191,12 +197,15 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
     return [replace(batch, real=real, c=c, z=z, gen_c=gen_c) for real, c, z, gen_c in pieces]
 
 
-def follow_gradients(player: nn.Module, optimizer: Optimizer, lr: float) -> None:
-    """The optimiser's step itself, on gradients averaged over all processes."""
-    distributed.all_reduce_grads(player.parameters())
+def follow_gradients(player: nn.Module, optimizer: Optimizer, lr: float, loss: Tensor) -> Tensor:
+    """The optimiser's step itself, on gradients averaged over all processes, if they and ``loss`` are finite.
+
+    Returns 1.0 if it was left out, else 0.0, on the device and the same in all processes.
+    """
+    loss = distributed.all_reduce_grads(player.parameters(), loss)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
+    return step_if_finite(optimizer, loss)
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
@@ -204,12 +213,12 @@ def total_loss(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([term.float().mean() for term in terms.values()]).sum()
 
 
-def add_terms(sums: dict[str, Tensor], player: str, terms: dict[str, Tensor], weight: float = 1.0) -> None:
-    """Add this step's terms to the running totals, on the device: reading them here would wait for the GPU."""
-    logged = {player: total_loss(terms), **{f"{player}/{name}": term.float().mean() for name, term in terms.items()}}
-    for name, value in logged.items():
+def add_terms(logged: dict[str, Tensor], player: str, terms: dict[str, Tensor], weight: float = 1.0) -> None:
+    """Add the means of these terms, and their sum, to what is logged of a step: on the device, not to wait for it."""
+    means = {player: total_loss(terms), **{f"{player}/{name}": term.float().mean() for name, term in terms.items()}}
+    for name, value in means.items():
         value = value.detach() * weight
-        sums[name] = sums[name] + value if name in sums else value
+        logged[name] = logged[name] + value if name in logged else value
 
 
 def passed(before: int, after: int, every_kimg: float) -> bool:

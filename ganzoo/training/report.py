@@ -54,6 +54,7 @@ class Reporter:
         self._run_dir = run_dir
         for line in self._early:
             self._record(line)
+        self._early.clear()
         for path, last in ((run_dir / "stats.jsonl", nimg), (run_dir / "metrics.jsonl", nimg - (not evaluated))):
             if path.exists():
                 write_text(path, "".join(f"{json.dumps(r)}\n" for r in read_stats(path) if r["nimg"] <= last))
@@ -85,6 +86,7 @@ class Reporter:
         terms = {**{k: v for k, v in record["loss"].items() if k in ("D", "G")}}
         numbers = {**terms, **record.get("augmentation", {})}
         losses = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        losses += "".join(f"  {name} {n}" for name, n in record["divergence"].items() if n)
         timing = record["timing"]
         self._sec_per_kimg = timing["sec_per_kimg"]
         self._status = (

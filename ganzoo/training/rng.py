@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 
-def seed_all(seed: int, rank: int = 0) -> None:
-    """Start every generator; ranks draw different latents from one seed."""
-    sequence = np.random.SeedSequence([seed, rank]).generate_state(3)
+def seed_all(seed: int, rank: int = 0, rollbacks: int = 0) -> None:
+    """Start every generator; ranks draw different latents from one seed, and so does a run after each rollback."""
+    sequence = np.random.SeedSequence([seed, rank, *[rollbacks] * bool(rollbacks)]).generate_state(3)
     random.seed(int(sequence[0]))
     np.random.seed(int(sequence[1]))
     torch.manual_seed(int(sequence[2]))

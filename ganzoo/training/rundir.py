@@ -16,7 +16,8 @@ RECIPE_FILE = "recipe.yaml"
 # A resumed run may change these: they say how long, how often and where, and not what is computed (but for its last
 # bits, of which the session warns).
 _FREE = re.compile(
-    r"(system|eval)(\..*)?|name|data\.(path|cache)|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint)\w*|grid)"
+    r"(system|eval)(\..*)?|name|data\.(path|cache)"
+    r"|train\.(total_kimg|\w*(tick|image|snapshot|checkpoint|divergence)\w*|grid)"
 )
 
 
@@ -66,7 +67,10 @@ def lock_run_dir(run_dir: Path) -> FileLock:
             "without --resume."
         ) from None
     except OSError as error:
-        raise GanzooError(f"{run_dir}: cannot be written: {error}") from error
+        raise GanzooError(
+            f"{run_dir}: cannot be written: {error.strerror or error}. Make it writable, or copy it to a place that is "
+            "and go on with the copy (--resume)."
+        ) from error
     return lock
 
 
@@ -76,16 +80,16 @@ def remove_leftovers(run_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_same_run(wanted: Recipe, recorded: Recipe, where: Path) -> None:
+def check_same_run(wanted: Recipe, recorded: Recipe, where: Path, *, way_out: str | None = None) -> None:
     """Raise CheckpointError if ``wanted`` would compute something else than the run in ``where`` did."""
     new, old = _flatten(wanted.model_dump()), _flatten(recorded.model_dump())
     changed = [k for k in sorted({*new, *old}) if new.get(k) != old.get(k) and not _FREE.fullmatch(k)]
     if changed:
         lines = "\n".join(f"  {k}: {old.get(k, 'not set')} in the run, {new.get(k, 'not set')} now" for k in changed)
-        raise CheckpointError(
-            f"{where}: was trained with another recipe:\n{lines}\n"
+        way_out = way_out or (
             f"Go on with its own recipe (`ganzoo run --resume {where}`), or start a new run without --resume."
         )
+        raise CheckpointError(f"{where}: was trained with another recipe:\n{lines}\n{way_out}")
 
 
 def _number(path: Path) -> int:

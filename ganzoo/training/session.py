@@ -26,11 +26,14 @@ from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
 from ganzoo.plugins import LoadedPlugins
-from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
+from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.recipe.models import RMSpropArgs
+from ganzoo.registry import Registry
 from ganzoo.training import checkpoint, distributed, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
+from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
 from ganzoo.training.distributed import Processes
+from ganzoo.training.divergence import LeftOut, all_finite
 from ganzoo.training.evaluation import TrainingMetrics, record_of
 from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.grids import GridMaker
@@ -47,6 +50,8 @@ from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
 from ganzoo.weights import read_metadata
+
+_LEFT_OUT = "/left out"  # in the running totals, behind the name of a player: how many of its updates
 
 
 @dataclass
@@ -77,6 +82,8 @@ class Session:
     grids: GridMaker
     metrics: TrainingMetrics | None
     observers: Observers
+    watch: CollapseWatch
+    left_out: LeftOut
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
@@ -85,7 +92,8 @@ class Session:
         """Report the means since the last tick and start anew."""
         means = self._means()
         now, (nimg, then) = time.perf_counter(), self.tick_start
-        self.state.seconds += now - then
+        seconds = max(now - then, 1e-9)  # a clock may stand still
+        self.state.seconds += seconds
         record: dict[str, Any] = {
             "nimg": self.state.nimg,
             "resolution": growth.resolution,
@@ -95,14 +103,16 @@ class Session:
             "d_lr": growth.d_lr,
             "loss": means,
             "timing": {
-                "sec_per_kimg": (now - then) / max(1, self.state.nimg - nimg) * 1000,
-                "data_wait": self.reals.seconds_waited / (now - then),
+                "sec_per_kimg": seconds / max(1, self.state.nimg - nimg) * 1000,
+                "data_wait": self.reals.seconds_waited / seconds,
                 "memory_gb": peak_memory_gb(self.system.device.type),
                 "seconds": self.state.seconds,
             },
         }
         if isinstance(self.D_seen, AugmentedDiscriminator):
             record["augmentation"] = self.D_seen.status()
+        record["collapse"] = {name: self.state.watch[name] for name in SIGNS if name in self.state.watch}
+        record["divergence"] = {"skipped": round(self.left_out.read()[0]), "rollbacks": self.state.rollbacks}
         self.report.tick(record)
         self.observers.tell("ganzoo_tick", run_dir=self.run_dir, record=record)
         self.sums.clear()
@@ -110,15 +120,82 @@ class Session:
         self.reals.seconds_waited = 0.0
         self.tick_start = (self.state.nimg, now)
 
-    def refuse_divergence(self) -> None:
-        """Raise GanzooError if a loss is no longer a number, before what it made of the weights is written."""
-        bad = [name for name, value in self._means().items() if not math.isfinite(value)]
-        if bad:
-            raise GanzooError(
-                f"{self.run_dir}: training diverged before kimg {self.state.nimg / 1000:g}: {', '.join(bad)} is not a "
-                "finite number. Every checkpoint and snapshot is from before; start anew with a lower growth.args.lr, "
-                "or with system.precision: fp32."
-            )
+    def count_terms(self, player: str, logged: dict[str, Tensor], left_out: Tensor, *, lazy: bool) -> None:
+        """After an update: add its terms to the running totals, and count it if it was left out.
+
+        Where such updates are skipped, the totals are without their terms. lazy: it was a lazy regularizer's.
+        """
+        self.left_out.add(left_out)
+        if not lazy:
+            share = left_out / (self.recipe.train.d_steps if player == "D" else 1)
+            logged = {**logged, f"{player}{_LEFT_OUT}": share}
+        for name, value in logged.items():
+            if self.recipe.train.on_divergence == "skip" and not name.endswith(_LEFT_OUT):
+                value = torch.where(left_out > 0, torch.zeros_like(value), value)
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def meet_divergence(self) -> bool:
+        """If losses, gradients or weights were not finite, do what the recipe wants. True: training was rolled back.
+
+        Raises GanzooError where that is to stop, or has been done too often.
+        """
+        config = self.recipe.train
+        _, _, longest = self.left_out.read()
+        self.left_out.reset()
+        networks = (self.G, self.D, self.G_ema)
+        whole = all_finite(tensor for network in networks for tensor in network.state_dict().values())
+        lost = distributed.any_process(not whole, self.system.device)
+        if not longest and not lost:
+            return False
+        totals = self._totals()
+        bad = [name for name, value in totals.items() if not math.isfinite(value)]
+        bad = bad or [f"the gradient of {p}" for p in ("D", "G") if totals.get(f"{p}{_LEFT_OUT}")]
+        what = ", ".join(bad or ["a weight" if lost else "the gradient of a lazy regularizer"])
+        where = f"before kimg {self.state.nimg / 1000:g}"
+        if config.on_divergence == "skip" and not lost and longest < config.divergence_limit:
+            self.report.log(f"warning: {longest:.0f} update(s) in a row were skipped {where}: {what} is not finite")
+            return False
+        if config.on_divergence == "rollback" and self.state.rollbacks < config.divergence_limit:
+            return self._roll_back(f"diverged {where} ({what} is not finite)")
+        newest = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
+        tried = {
+            "stop": "",
+            "skip": f" {longest:.0f} updates in a row were skipped."
+            if longest
+            else " Skipping updates cannot mend that.",
+            "rollback": f" It was rolled back {self.state.rollbacks} times.",
+        }[config.on_divergence]
+        others = (
+            "There is no checkpoint yet."
+            if newest is None
+            else f"The newest checkpoint, {newest}, is from before; to go on from it with other random numbers: "
+            f"`ganzoo run --resume {self.run_dir} --set train.on_divergence=rollback`."
+        )
+        raise GanzooError(
+            f"{self.run_dir}: training diverged {where}: {what} is not a finite number.{tried} Nothing was written "
+            f"since. {others} Or start anew with a lower growth.args.lr, or with system.precision: fp32."
+        )
+
+    def _roll_back(self, why: str) -> bool:
+        """To the newest checkpoint, which is written again with other random numbers: it counts the rollbacks."""
+        position, rollbacks = self.state.position, self.state.rollbacks + 1
+        path = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
+        assert path is not None, "one is written before the first step"
+        restored = checkpoint.restore_checkpoint(
+            path, self.trainee, fingerprint=self.metadata["data_fingerprint"], rank=self.processes.rank
+        )
+        vars(self.state).update(vars(restored))  # other parts hold this object
+        self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
+        self.sums = _sums_of(restored, self.processes, self.system.device)
+        self.left_out.load(self.state)
+        self.left_out.reset()
+        rng.seed_all(self.recipe.seed, self.processes.rank, rollbacks)
+        self.reals.close()
+        self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
+        self.report.attach(self.run_dir, self.state.nimg)
+        self.tick_start = (self.state.nimg, time.perf_counter())
+        self.save_checkpoint()
+        return True
 
     def out_of_memory(self) -> GanzooError:
         """What to tell somebody whose GPU is too small for the present phase."""
@@ -131,19 +208,31 @@ class Session:
             f"system.precision: bf16 (ganzoo run --resume {self.run_dir})."
         )
 
-    def _means(self) -> dict[str, float]:
-        """Every logged term, its mean over the steps since the last tick and over all processes."""
+    def _totals(self) -> dict[str, float]:
+        """The running totals since the last tick, means over all processes."""
         names = sorted(self.sums)
         if not names:
             return {}
         totals = distributed.mean(torch.stack([self.sums[name] for name in names])).tolist()
-        return {name: total / self.state.count for name, total in zip(names, totals, strict=True)}
+        return dict(zip(names, totals, strict=True))
+
+    def _means(self) -> dict[str, float]:
+        """Every logged term, its mean over the updates since the last tick and over all processes."""
+        totals = self._totals()
+        steps = {player: self.state.count - totals.pop(f"{player}{_LEFT_OUT}", 0.0) for player in ("D", "G")}
+        return {name: total / steps[name[0]] for name, total in totals.items() if steps[name[0]] > 1e-3}
 
     def save_fakes(self, growth: GrowthState) -> None:
-        """The grid of the fixed latents."""
+        """The grid of the fixed latents, and what it says of collapse."""
         if self.processes.is_main:
             name = f"fakes_{self.state.nimg // 1000:06d}.png" if self.state.nimg else "fakes_init.png"
-            self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+            fakes = self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+            if self.state.nimg:
+                found = self.watch.measure(fakes, growth)
+                self.state.watch |= found
+                share = self.state.nimg / (self.recipe.train.total_kimg * 1000)
+                if warning := episode(found, self.state.watch, share=share):
+                    self.report.log(f"{warning} See {self.run_dir / name}")
             self.observers.tell("ganzoo_grid", run_dir=self.run_dir, nimg=self.state.nimg, path=self.run_dir / name)
 
     def save_snapshot(self, growth: GrowthState, name: str | None = None) -> None:
@@ -192,7 +281,12 @@ class Session:
     def save_checkpoint(self) -> None:
         """Everything needed to go on exactly from here; then drop the oldest."""
         folder = self.run_dir / "checkpoints"
-        self.state.sums = {name: total.item() for name, total in self.sums.items()}
+        self.state.sums = self._totals()
+        own = {name: total.item() for name, total in self.sums.items()}
+        data = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8)
+        everywhere = distributed.gather_bytes(data, self.system.device)
+        self.state.sums_of_ranks = [json.loads(of_rank.numpy().tobytes()) for of_rank in everywhere]
+        self.state.left_out = self.left_out.read()
         path = checkpoint.save_checkpoint(
             folder,
             self.trainee,
@@ -291,8 +385,8 @@ def open_session(
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
         if resume_from is not None:
-            state = _resume(recipe, resume_from, trainee, info.fingerprint, system, processes, report)
-            sums = {name: torch.tensor(value, device=system.device) for name, value in state.sums.items()}
+            state = _resume(recipe, plugins.registry, resume_from, trainee, info.fingerprint, system, processes, report)
+            sums = _sums_of(state, processes, system.device)
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
 
@@ -323,6 +417,19 @@ def open_session(
                 degradation=degradation,
             )
             metrics.rehearse(G_ema, schedule.at(0))
+        keep = {} if recipe.train.on_divergence != "skip" else {k: m for k, m in modules.items() if k != "G_ema"}
+        left_out = LeftOut(state, keep, system.device)
+        watch = CollapseWatch(
+            data,
+            G,
+            D,
+            schedule,
+            grids,
+            seed=recipe.seed,
+            system=system,
+            parts=processes.world_size * recipe.train.accumulate,
+            log=report.log,
+        )
         observers = Observers(plugins, active=processes.is_main, log=report.log)
         observers.tell("ganzoo_run_started", run_dir=run_dir, recipe=recipe.model_dump(), nimg=state.nimg)
         metadata = {
@@ -333,15 +440,20 @@ def open_session(
         }
         session = Session(
             recipe, run_dir, system, processes, report, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D,
-            trainee, state, reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
+            trainee, state, reals, grids, metrics, observers, watch, left_out, metadata, sums,
+            (state.nimg, time.perf_counter()),
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
             grids.save_reals(run_dir)
             session.save_fakes(schedule.at(0))
+        if state.nimg == 0 and recipe.train.on_divergence == "rollback":
+            session.save_checkpoint()
         try:
             yield session
-        except torch.cuda.OutOfMemoryError as error:
-            raise session.out_of_memory() from error
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise session.out_of_memory() from error
+            raise
         finally:
             reals.close()
     finally:
@@ -349,6 +461,18 @@ def open_session(
         if lock is not None:
             lock.release()
         distributed.stop()
+
+
+def _sums_of(state: TrainingState, processes: Processes, device: torch.device) -> dict[str, Tensor]:
+    """This process's running totals of a checkpoint; the means over all, if they were other processes."""
+    same = len(state.sums_of_ranks) == processes.world_size
+    sums = state.sums_of_ranks[processes.rank] if same else state.sums
+    return {name: torch.tensor(value, device=device) for name, value in sums.items()}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of a GPU, or of the CPU, for which torch has no class of its own."""
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Optimizer:
@@ -382,6 +506,7 @@ def _check_resumable(recipe: Recipe, plugins: LoadedPlugins, run_dir: Path) -> R
 
 def _resume(
     recipe: Recipe,
+    registry: Registry,
     run_dir: Path,
     trainee: Trainee,
     fingerprint: str,
@@ -393,6 +518,9 @@ def _resume(
     if path is None:
         report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
         return TrainingState()
+    made_with = parse_recipe(read_metadata(path)["recipe"], registry, filename=str(path))
+    way_out = f"{run_dir / rundir.RECIPE_FILE} was edited since: put these back, or start a new run without --resume."
+    rundir.check_same_run(recipe, made_with, path, way_out=way_out)
     state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
     if state.nimg >= round(recipe.train.total_kimg * 1000):

@@ -66,6 +66,7 @@ def test_null_means_none_even_with_class_folders():
         ([[n, 0.5] for n in NAMES], "class numbers"),
         ([[n, True] for n in NAMES], "class numbers"),
         ([[n, [1.0, float("nan")]] for n in NAMES], "finite"),
+        ([[n, [1.0, 1e300]] for n in NAMES], "finite"),  # is infinite in float32
         ([[n, [1.0] * (i + 1)] for i, n in enumerate(NAMES)], "different lengths"),
         (["a/0.png"], r"\[file, label\] pairs"),
         (7, r"\[file, label\] pairs"),

@@ -14,6 +14,7 @@ from ganzoo.data import open_dataset
 from ganzoo.data.pack import Pack, write_pack
 from ganzoo.data.packing import fit_images
 from ganzoo.data.repack import pack_images
+from ganzoo.data.training_data import LevelArrays
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
 
@@ -45,6 +46,21 @@ def test_pack_and_read(folder, tmp_path, pixels):
     assert "12 images, 8 x 8 RGB" in said[-1]
     assert [level.shape for level in data.pack.levels.values()] == [(12, 3, r, r) for r in (8, 4, 2, 1)]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_pack_that_is_cut_while_it_is_read_is_an_error_and_no_crash(folder, tmp_path):
+    """Reading memory that a file no longer stands behind would end the program (SIGBUS)."""
+    pack_images(str(folder), tmp_path / "packed", resolution=8, log=silent)
+    pack = Pack(tmp_path / "packed")
+    images = LevelArrays(pack.levels, check=pack.check)
+    assert images.read(np.arange(3), 8).shape == (3, 3, 8, 8)
+    file = tmp_path / "packed" / "images-0008.u8"
+    os.truncate(file, 100)
+    with pytest.raises(DataError, match=f"{file}: has become smaller than 2,304 bytes while it was read"):
+        images.read(np.arange(3), 8)
+    before = images.read(np.arange(3), 4)
+    (tmp_path / "packed" / "images-0004.u8").unlink()  # what was removed can be read while it is open
+    assert (images.read(np.arange(3), 4) == before).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -6,6 +6,7 @@ import sys
 SCRIPT = """
 import torch
 from torch import nn
+from ganzoo.errors import GanzooError
 from ganzoo.training import distributed
 from ganzoo.training.rng import get_state
 
@@ -26,7 +27,8 @@ penalty(images).backward()  # a penalty alone: the last bias gets no gradient
 expected = [None if p.grad is None else p.grad.clone() for p in D.parameters()]
 D.zero_grad(set_to_none=True)
 penalty(images.chunk(processes.world_size)[processes.rank]).backward()
-distributed.all_reduce_grads([*D.parameters(), *unused.parameters()])
+loss = torch.tensor(float(processes.rank))
+assert distributed.all_reduce_grads([*D.parameters(), *unused.parameters()], loss).item() == 0.5
 for parameter, value in zip(D.parameters(), expected):
     if value is None:
         assert parameter.grad is None
@@ -40,8 +42,16 @@ assert [g.tolist() for g in gathered] == [[0] * 3, [1] * 4]
 rows = torch.full((2, 3), float(processes.rank))
 assert distributed.gather(rows).tolist() == [[0.0] * 3] * 2 + [[1.0] * 3] * 2
 assert distributed.any_process(processes.rank == 1, torch.device("cpu"))
+assert distributed.largest(15 * processes.rank, torch.device("cpu")) == 15
 assert not distributed.any_process(False, torch.device("cpu"))
 assert distributed.mean(torch.tensor(float(processes.rank))).item() == 0.5
+if processes.rank == 0:
+    try:
+        distributed.mean(torch.ones(3))
+    except GanzooError as error:
+        assert "process 0 of 2 has lost the others" in str(error) and "--resume" in str(error)
+    else:
+        raise AssertionError("nobody was there")
 distributed.stop()
 print(f"[ok {processes.rank}]", end="")
 """

@@ -1,5 +1,6 @@
 """What befalls a run from outside, done to a real process: kill -9, signals, a full disk, several processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -122,6 +123,11 @@ def test_two_processes_train_share_and_resume_exactly(tmp_path):
         list(tmp_path.glob(f"{name}/*/snapshots/snapshot-000000.safetensors")) for name in ("whole", "parts")
     )
     assert read_metadata(one)["sha256"] == read_metadata(two)["sha256"]
+    told = [
+        [{**json.loads(line), "timing": 0} for line in next((tmp_path / name).glob("*/stats.jsonl")).open()]
+        for name in ("whole", "parts")
+    ]
+    assert told[0] == told[1], "the means of a tick that was interrupted are of both processes"
     finish(start(tmp_path / "single", "--set", "train.total_kimg=0.2"))
     (single,) = tmp_path.glob("single/*/snapshots/snapshot-000000.safetensors")
     assert read_metadata(single)["sha256"] != read_metadata(one)["sha256"], "two ranks must draw different latents"

@@ -270,6 +270,45 @@ def test_a_gpu_that_is_too_small_is_told(run, monkeypatch):
         run()
 
 
+def test_a_machine_that_is_too_small_is_told_too(run, monkeypatch):
+    monkeypatch.setattr(tiny.TinyLoss, "g_loss", lambda *args: torch.empty(2**52))
+    with pytest.raises(GanzooError, match="cpu has not enough memory at kimg 0, 4 px"):
+        run()
+
+
+def test_an_error_that_is_not_of_memory_keeps_its_traceback(run, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(tiny.TinyLoss, "g_loss", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run()
+
+
+def test_a_recipe_that_was_edited_in_the_run_folder_is_noticed(run):
+    """Both recipes agree then, and only the checkpoint knows."""
+    run_dir = run(stop_at=40)
+    recorded = run_dir / "recipe.yaml"
+    recorded.write_text(recorded.read_text().replace("d_steps: 2", "d_steps: 1"))
+    with pytest.raises(CheckpointError, match=r"train\.d_steps: 2 in the run, 1 now\n.*recipe\.yaml was edited since"):
+        run("train.d_steps=1", resume_from=run_dir)
+
+
+def test_a_clock_that_stands_still_ends_nothing(run, monkeypatch):
+    monkeypatch.setattr(session.time, "perf_counter", lambda: 7.0)
+    assert len(statistics(run("train.total_kimg=0.04"))) == 2
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
+    from ganzoo.training.rundir import lock_run_dir
+
+    (tmp_path / "run").write_text("no folder")
+    with pytest.raises(
+        GanzooError, match=r"cannot be written: (Not a directory|File exists)\. Make it writable, or copy it"
+    ):
+        lock_run_dir(tmp_path / "run")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_no_text_are_no_trouble(run, tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")

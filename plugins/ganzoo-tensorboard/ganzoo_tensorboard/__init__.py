@@ -24,11 +24,12 @@ def ganzoo_run_started(run_dir: Path, nimg: int) -> None:
 
 @ganzoo.hookimpl
 def ganzoo_tick(run_dir: Path, record: Mapping[str, Any]) -> None:
-    """Losses, the state of growth, and timing."""
+    """Losses, the state of growth, signs of collapse and divergence, and timing."""
     scalars = {f"loss/{name}": value for name, value in record["loss"].items()}
     scalars |= {f"growth/{name}": record[name] for name in ("resolution", "alpha", "batch_size", "g_lr", "d_lr")}
     scalars |= {f"timing/{name}": record["timing"][name] for name in ("sec_per_kimg", "data_wait", "memory_gb")}
-    scalars |= {f"augmentation/{name}": value for name, value in record.get("augmentation", {}).items()}
+    for part in ("augmentation", "collapse", "divergence"):
+        scalars |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
     _write(run_dir, scalars, record["nimg"])
 
 
