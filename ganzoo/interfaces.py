@@ -218,8 +218,9 @@ class Discriminator(nn.Module, ABC):
         """As ``Generator.check_resolution``."""
 
     def check_batch_size(self, n: int) -> None:
-        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch,
-        or with ``train.accumulate`` the micro-batches that it is cut into).
+        """Raise ValueError, saying what would work, if ``forward`` refuses n images: a batch over all processes, or
+        with ``train.accumulate`` the micro-batches that it is cut into (``system.whole_batch: false``: the share of one
+        process).
 
         Core asks for every phase before training starts: such a mistake must not end a run after days.
         """
@@ -358,12 +359,15 @@ class Dataset(ABC):
 
     name: short, for the run folder. fingerprint: hex string that changes whenever an image or a label does.
     labels: None, or int64 [N] class indices, or float32 [N, c_dim] vectors. class_names: by class index, or None.
+    shards: sizes of consecutive stretches of images that lie close together, or None. If given, images are read as
+    training goes and never packed, in an order that shuffles stretches, and images within a few of them.
     """
 
     name: str
     fingerprint: str
     labels: np.ndarray | None = None
     class_names: Sequence[str] | None = None
+    shards: Sequence[int] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -104,13 +104,13 @@ def _warn(formatter: click.HelpFormatter, problems: list[str]) -> None:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """A mistake outside the code shows its message alone and exits with 2; a bug keeps its traceback."""
+    """A mistake outside the code shows its message alone and exits with its code, 2; a bug keeps its traceback."""
     try:
         yield
     except GanzooError as error:
         echo("error: ", fg="red", nl=False, err=True)
         echo(str(error), err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
 
 
 @contextmanager

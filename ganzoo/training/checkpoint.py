@@ -84,10 +84,14 @@ def save_checkpoint(
     return path
 
 
-def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: int = 0) -> TrainingState:
+def restore_checkpoint(
+    path: Path, trainee: Trainee, *, fingerprint: str, rank: int = 0, world_size: int = 1, seed: int = 0
+) -> TrainingState:
     """Put a checkpoint back into the live objects and this process's random generators.
 
-    fingerprint: of the data that training is to go on with; other data would silently make it another run.
+    fingerprint: of the data that training is to go on with; other data would silently make it another run. If another
+    number of processes wrote it, what is drawn for the whole batch goes on; each process's own generators start anew
+    from ``seed``.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("format") != CHECKPOINT_FORMAT:
@@ -114,10 +118,14 @@ def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: 
     for name, (module, optimizer) in trainee.optimizers.items():
         _restore_optimizer(module, optimizer, groups.get(name, {}))
     try:
+        state = TypeAdapter(TrainingState).validate_json(metadata["state"])
         states = groups["rng"]
-        if str(rank) in states:
+        if len(states) == world_size:
             rng.set_state(states[str(rank)])
-        return TypeAdapter(TrainingState).validate_json(metadata["state"])
+        else:
+            rng.seed_own(seed, rank, world_size, nimg=state.nimg)
+            rng.set_common_state(states["0"])
+        return state
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{path}: is no state of training that can be gone on with: {error}") from error
 
@@ -144,6 +152,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in ``folder``, oldest first."""
     named = [(re.fullmatch(r"checkpoint-(\d+)\.safetensors", p.name), p) for p in folder.glob("checkpoint-*")]
     return [path for _, path in sorted((int(match[1]), path) for match, path in named if match)]
+
+
+def nimg_of(path: Path) -> int:
+    """When a checkpoint was written, by its name."""
+    return int(path.stem.split("-")[1])
 
 
 def prune_checkpoints(written: Path, keep: int) -> None:

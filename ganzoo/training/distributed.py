@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, LostProcessError
 
 _UNSET = "Start several processes with torchrun, which sets it all; for one process, `unset WORLD_SIZE`"
 
@@ -46,8 +47,12 @@ def start(device_type: str, *, timeout_minutes: float = 10) -> Processes:
         return Processes()
     if not dist.is_initialized():
         backend = "nccl" if device_type == "cuda" else "gloo"
+        timeout = timedelta(minutes=timeout_minutes)
         try:
-            dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+            store, rank, world_size = next(dist.rendezvous("env://", timeout=timeout))
+            # The store may outlive a group that lost a process, and the next one must not find its addresses there.
+            store = dist.PrefixStore(f"ganzoo/{_announced('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
         except (ValueError, RuntimeError) as error:  # torch's own name what is missing, or whom they waited for
             raise GanzooError(f"{world_size} processes cannot be joined: {error}. {_UNSET}") from error
     local_rank, local_world_size = _announced("LOCAL_RANK", 0), _announced("LOCAL_WORLD_SIZE", 1, least=1)
@@ -60,6 +65,22 @@ def _announced(name: str, default: int, *, least: int = 0) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise GanzooError(f"{name}={text!r} in the environment is no number of processes. {_UNSET}")
     return int(text)
+
+
+def open_store() -> Any:
+    """A connection of its own to the store that the processes met at."""
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        return store.clone()  # type: ignore[attr-defined]
+    except Exception:  # not every kind can
+        return store
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether ``error`` of a collective says that another process is gone, or does not answer."""
+    if isinstance(error, dist.DistError):
+        return True
+    return bool(re.search(r"gloo|NCCL|onnection (closed|reset|refused)|[Tt]imed out|Broken pipe", str(error)))
 
 
 def stop() -> None:
@@ -87,7 +108,8 @@ def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
     chunks = flat.split([p.numel() for p in parameters])
     for parameter, chunk, count in zip(parameters, chunks, used.tolist(), strict=True):
         if count:
-            parameter.grad = chunk.view_as(parameter).clone()
+            # In the parameter's memory format: fused Adam walks through both as they lie in memory.
+            parameter.grad = torch.empty_like(parameter).copy_(chunk.view_as(parameter))
     return loss[0] / dist.get_world_size()
 
 
@@ -146,13 +168,13 @@ def gather_bytes(data: Tensor, device: torch.device) -> list[Tensor]:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """What all processes do. Raises GanzooError if that fails, most likely because one of them has ended."""
+    """What all processes do. Raises LostProcessError if that fails, most likely because one of them has ended."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise GanzooError(
+        raise LostProcessError(
             f"process {dist.get_rank()} of {dist.get_world_size()} has lost the others: {error}. Look at what the one "
             "that ended first said. Start all of them again with --resume: training goes on from the newest checkpoint."
         ) from error

@@ -1,7 +1,8 @@
 """The training loop: one function trains every GAN of the zoo.
 
     ganzoo run recipes/quickstart.yaml                                        one process
-    torchrun --nproc-per-node 8 -m ganzoo run recipes/progan_1024_8gpu.yaml   eight
+    ganzoo run recipes/progan_1024_8gpu.yaml --gpus 8                         eight, of one machine
+    torchrun --nproc-per-node 8 -m ganzoo run recipes/progan_1024_8gpu.yaml   the same, or of several
 
 Whatever changes while training lives in ``state`` and in the tensors that a checkpoint holds; everything else (the
 resolution, the fade, the learning rates, which image comes next and whether it is mirrored) is recomputed from
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo import whole_batch
 from ganzoo.interfaces import Batch, GrowthState
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
@@ -120,6 +122,7 @@ def train(
             before, state.nimg = state.nimg, state.nimg + growth.batch_size
             state.count += 1
             s.report.progress(state.nimg, growth)
+            s.watchdog.progress(state.nimg)
             finished = state.nimg >= total_nimg
 
             # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, metrics, and a
@@ -157,7 +160,7 @@ def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) 
     Labels are drawn anew, if the data have any; those of pairs are the real images' own.
     """
     inputs = s.reals.inputs
-    z = torch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
+    z = whole_batch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
     return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
 
 

@@ -9,7 +9,7 @@ import os
 import signal as signals
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer, RMSprop
 
 import ganzoo
-from ganzoo import build
+from ganzoo import build, whole_batch
 from ganzoo.data import open_data
-from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.errors import CheckpointError, GanzooError, LostProcessError
 from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
@@ -29,7 +29,7 @@ from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.recipe.models import RMSpropArgs
 from ganzoo.registry import Registry
-from ganzoo.training import checkpoint, distributed, rng, rundir
+from ganzoo.training import checkpoint, distributed, restarts, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
 from ganzoo.training.distributed import Processes
@@ -49,6 +49,7 @@ from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
+from ganzoo.training.watchdog import Watchdog
 from ganzoo.weights import read_metadata
 
 _LEFT_OUT = "/left out"  # in the running totals, behind the name of a player: how many of its updates
@@ -87,6 +88,7 @@ class Session:
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
+    watchdog: Watchdog = field(default_factory=lambda: Watchdog(Processes(), math.inf))
 
     def end_tick(self, growth: GrowthState) -> None:
         """Report the means since the last tick and start anew."""
@@ -182,14 +184,19 @@ class Session:
         path = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
         assert path is not None, "one is written before the first step"
         restored = checkpoint.restore_checkpoint(
-            path, self.trainee, fingerprint=self.metadata["data_fingerprint"], rank=self.processes.rank
+            path,
+            self.trainee,
+            fingerprint=self.metadata["data_fingerprint"],
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+            seed=self.recipe.seed,
         )
         vars(self.state).update(vars(restored))  # other parts hold this object
         self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
         self.sums = _sums_of(restored, self.processes, self.system.device)
         self.left_out.load(self.state)
         self.left_out.reset()
-        rng.seed_all(self.recipe.seed, self.processes.rank, rollbacks)
+        rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
         self.reals.close()
         self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
         self.report.attach(self.run_dir, self.state.nimg)
@@ -226,9 +233,10 @@ class Session:
         """The grid of the fixed latents, and what it says of collapse."""
         if self.processes.is_main:
             name = f"fakes_{self.state.nimg // 1000:06d}.png" if self.state.nimg else "fakes_init.png"
-            fakes = self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
-            if self.state.nimg:
-                found = self.watch.measure(fakes, growth)
+            with whole_batch.alone():
+                fakes = self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+                found = self.watch.measure(fakes, growth) if self.state.nimg else {}
+            if found:
                 self.state.watch |= found
                 share = self.state.nimg / (self.recipe.train.total_kimg * 1000)
                 if warning := episode(found, self.state.watch, share=share):
@@ -249,13 +257,14 @@ class Session:
             self.state.evaluate_as_at = None
             return True
         growth, started = self.schedule.at(self.state.evaluate_as_at), time.perf_counter()
-        results = self.metrics.measure(
-            self.G_ema,
-            growth,
-            name=f"{self.run_dir.name} at kimg {self.state.nimg / 1000:g}",
-            bar=self.report.side_bar,
-            stop=lambda: stop.signal is not None,
-        )
+        with whole_batch.alone(), self.watchdog.paused():
+            results = self.metrics.measure(
+                self.G_ema,
+                growth,
+                name=f"{self.run_dir.name} at kimg {self.state.nimg / 1000:g}",
+                bar=self.report.side_bar,
+                stop=lambda: stop.signal is not None,
+            )
         seconds = time.perf_counter() - started
         self.state.seconds += seconds
         self.tick_start = (self.tick_start[0], self.tick_start[1] + seconds)  # this was no training
@@ -331,20 +340,24 @@ def open_session(
     """Build everything, in an order that finds mistakes before anything is written."""
     processes = distributed.start(
         "cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu",
-        timeout_minutes=10 if recipe.eval is None else 180,  # the others wait while rank 0 computes metrics
+        # The watchdog is to be first, as it says more; and the others wait while rank 0 computes metrics.
+        timeout_minutes=max(1 + 2 * recipe.system.timeout, 10 if recipe.eval is None else 180),
     )
     report = reporter or Reporter(active=processes.is_main)
-    lock, recorded = None, recipe
+    lock, recorded, batch = None, recipe, ExitStack()
     try:
         # Choose device, precision and threads. Claim the folder.
         system = choose_system(
             recipe.system, local_rank=processes.local_rank, local_processes=processes.local_world_size
         )
         report.log(f"system: {system.describe()}")
+        if resume_from is None:
+            resume_from = _before_restart(recipe, plugins, outdir, processes, system.device)
         if resume_from is not None:
             recorded = _check_resumable(recipe, plugins, resume_from)
             if processes.is_main:
-                lock = rundir.lock_run_dir(resume_from)
+                # A process that was lost may hold it for a moment yet.
+                lock = rundir.lock_run_dir(resume_from, timeout=60 if restarts.attempt() else 0)
                 rundir.remove_leftovers(resume_from)
 
         # Load the data set.
@@ -376,11 +389,19 @@ def open_session(
             if isinstance(part, torch.nn.Module):  # with running statistics of its own
                 modules[name] = part.to(system.device)
         trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
-        rng.seed_all(recipe.seed, processes.rank)  # different latents on every rank
+        rng.seed_own(recipe.seed, processes.rank, processes.world_size)
         phases = schedule.phases(round(recipe.train.total_kimg * 1000))
         for line in (*describe_networks(recipe, G, D), *describe_losses(recipe, parts), *describe_phases(phases)):
             report.log(line)
         build.check_phases(recipe, plugins.registry, G, D, phases, world_size=processes.world_size)
+        batch.enter_context(
+            whole_batch.together(
+                processes.rank,
+                processes.world_size,
+                seed=rng.common_seed(recipe.seed),
+                whole=recipe.system.whole_batch,
+            )
+        )
 
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
@@ -400,9 +421,10 @@ def open_session(
         report.log(f"run folder: {run_dir}")
         if degradation is not None:
             degradation = degradation.to(system.device)
-        grids = GridMaker(
-            data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device, degradation=degradation
-        )
+        with whole_batch.alone():
+            grids = GridMaker(
+                data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device, degradation=degradation
+            )
         reals = RealImages(recipe, data, schedule, state, system, processes, degradation)
         metrics = None
         if recipe.eval is not None:
@@ -416,7 +438,8 @@ def open_session(
                 log=report.log,
                 degradation=degradation,
             )
-            metrics.rehearse(G_ema, schedule.at(0))
+            with whole_batch.alone():
+                metrics.rehearse(G_ema, schedule.at(0))
         keep = {} if recipe.train.on_divergence != "skip" else {k: m for k, m in modules.items() if k != "G_ema"}
         left_out = LeftOut(state, keep, system.device)
         watch = CollapseWatch(
@@ -427,7 +450,7 @@ def open_session(
             grids,
             seed=recipe.seed,
             system=system,
-            parts=processes.world_size * recipe.train.accumulate,
+            parts=recipe.train.accumulate * (1 if recipe.system.whole_batch else processes.world_size),
             log=report.log,
         )
         observers = Observers(plugins, active=processes.is_main, log=report.log)
@@ -441,10 +464,12 @@ def open_session(
         session = Session(
             recipe, run_dir, system, processes, report, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D,
             trainee, state, reals, grids, metrics, observers, watch, left_out, metadata, sums,
-            (state.nimg, time.perf_counter()),
+            (state.nimg, time.perf_counter()), watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg),
         )  # fmt: skip
+        batch.callback(watchdog.close)
         if state.nimg == 0 and processes.is_main:
-            grids.save_reals(run_dir)
+            with whole_batch.alone():
+                grids.save_reals(run_dir)
             session.save_fakes(schedule.at(0))
         if state.nimg == 0 and recipe.train.on_divergence == "rollback":
             session.save_checkpoint()
@@ -453,10 +478,16 @@ def open_session(
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise session.out_of_memory() from error
-            raise
+            if processes.world_size == 1 or not (isinstance(error, RuntimeError) and distributed.is_loss(error)):
+                raise
+            raise LostProcessError(
+                f"process {processes.rank}: another one was lost after kimg {state.nimg / 1000:g}: "
+                f"{str(error).splitlines()[0]}. Go on from the last checkpoint: ganzoo run --resume {run_dir}"
+            ) from error
         finally:
             reals.close()
     finally:
+        batch.close()
         report.end()
         if lock is not None:
             lock.release()
@@ -489,7 +520,35 @@ def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
     """Made by rank 0, which tells the others its name."""
-    path = rundir.create_run_dir(outdir, recipe.name, data_name) if processes.is_main else Path()
+    path = Path()
+    if processes.is_main:
+        path = rundir.create_run_dir(outdir, recipe.name, data_name)
+        restarts.mark(path)
+    return _told_by_main(path, device)
+
+
+def _before_restart(
+    recipe: Recipe, plugins: LoadedPlugins, outdir: Path, processes: Processes, device: torch.device
+) -> Path | None:
+    """The folder of an unfinished run that this launch had before it lost a process, as rank 0 finds it."""
+    if processes.world_size == 1 and restarts.launch_id() is None:
+        return None
+    path = restarts.find_marked(outdir) if processes.is_main else None
+    if (
+        path is not None and not restarts.attempt()
+    ):  # torchrun counts no restart when a machine joins, or with an old id
+        checkpoints = checkpoint.list_checkpoints(path / "checkpoints")
+        finished = checkpoints and checkpoint.nimg_of(checkpoints[-1]) >= round(recipe.train.total_kimg * 1000)
+        try:
+            _check_resumable(recipe, plugins, path)
+        except CheckpointError:
+            finished = True
+        path = None if finished else path
+    told = _told_by_main(path or Path(), device)
+    return None if told == Path() else told
+
+
+def _told_by_main(path: Path, device: torch.device) -> Path:
     name = torch.frombuffer(bytearray(os.fsencode(path)), dtype=torch.uint8)
     return Path(os.fsdecode(distributed.gather_bytes(name, device)[0].numpy().tobytes()))
 
@@ -521,7 +580,9 @@ def _resume(
     made_with = parse_recipe(read_metadata(path)["recipe"], registry, filename=str(path))
     way_out = f"{run_dir / rundir.RECIPE_FILE} was edited since: put these back, or start a new run without --resume."
     rundir.check_same_run(recipe, made_with, path, way_out=way_out)
-    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
+    state = checkpoint.restore_checkpoint(
+        path, trainee, fingerprint=fingerprint, rank=processes.rank, world_size=processes.world_size, seed=recipe.seed
+    )
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
     if state.nimg >= round(recipe.train.total_kimg * 1000):
         report.log(f"nothing is left to train: train.total_kimg is {recipe.train.total_kimg:g}; --kimg N sets another")
