@@ -13,6 +13,7 @@ from ganzoo.errors import CheckpointError, DataError, GanzooError, PluginError, 
 from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from ganzoo import whole_batch
     from ganzoo.api import load_generator, train
     from ganzoo.interfaces import (
         Augmentation,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+_MODULES = ["whole_batch"]
 _LAZY = {
     "Augmentation": "ganzoo.interfaces",
     "Batch": "ganzoo.interfaces",
@@ -60,6 +62,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"ganzoo.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'ganzoo' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
@@ -96,4 +100,5 @@ __all__ = [
     "hookimpl",
     "load_generator",
     "train",
+    "whole_batch",
 ]

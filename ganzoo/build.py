@@ -136,7 +136,8 @@ def check_phases(
                 if isinstance(player, Translator) and phase.resolution % player.size_multiple:
                     raise ValueError(f"it translates images whose size is a multiple of {player.size_multiple} px")
                 if isinstance(player, Discriminator):
-                    player.check_batch_size(phase.batch_size // world_size // accumulate)
+                    seen = world_size if not recipe.system.whole_batch else 1
+                    player.check_batch_size(phase.batch_size // seen // accumulate)
             except ValueError as error:
                 entry = registry.get(kind, getattr(recipe, kind).name)
                 raise RecipeError(f"{where}: {kind} {entry.name!r} of {entry.owner}: {error}") from error

@@ -218,8 +218,9 @@ class Discriminator(nn.Module, ABC):
         """As ``Generator.check_resolution``."""
 
     def check_batch_size(self, n: int) -> None:
-        """Raise ValueError, saying what would work, if ``forward`` refuses n images (a process's share of a batch,
-        or with ``train.accumulate`` the micro-batches that it is cut into).
+        """Raise ValueError, saying what would work, if ``forward`` refuses n images: a batch over all processes, or
+        with ``train.accumulate`` the micro-batches that it is cut into (``system.whole_batch: false``: the share of one
+        process).
 
         Core asks for every phase before training starts: such a mistake must not end a run after days.
         """

@@ -252,6 +252,10 @@ class SystemConfig(Section):
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto", description="readers that work ahead of training"
     )
+    whole_batch: bool = Field(
+        True,
+        description="several processes draw and compare as one would with the whole batch; false: each on its own",
+    )
 
 
 class Recipe(Section):

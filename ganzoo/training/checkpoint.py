@@ -75,10 +75,14 @@ def save_checkpoint(
     return path
 
 
-def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: int = 0) -> TrainingState:
+def restore_checkpoint(
+    path: Path, trainee: Trainee, *, fingerprint: str, rank: int = 0, world_size: int = 1, seed: int = 0
+) -> TrainingState:
     """Put a checkpoint back into the live objects and this process's random generators.
 
-    fingerprint: of the data that training is to go on with; other data would silently make it another run.
+    fingerprint: of the data that training is to go on with; other data would silently make it another run. If another
+    number of processes wrote it, what is drawn for the whole batch goes on; each process's own generators start anew
+    from ``seed``.
     """
     tensors, metadata = load_weights(path)
     if metadata.get("format") != CHECKPOINT_FORMAT:
@@ -101,10 +105,14 @@ def restore_checkpoint(path: Path, trainee: Trainee, *, fingerprint: str, rank: 
             ) from error
     for name, (module, optimizer) in trainee.optimizers.items():
         _restore_optimizer(module, optimizer, groups.get(name, {}))
+    state = TrainingState(**json.loads(metadata["state"]))
     states = groups["rng"]
-    if str(rank) in states:
+    if len(states) == world_size:
         rng.set_state(states[str(rank)])
-    return TrainingState(**json.loads(metadata["state"]))
+    else:
+        rng.seed_own(seed, rank, world_size, nimg=state.nimg)
+        rng.set_common_state(states["0"])
+    return state
 
 
 def newest_valid_checkpoint(folder: Path, *, log: Callable[[str], None]) -> Path | None:

@@ -66,7 +66,8 @@ def all_reduce_grads(parameters: Iterable[Tensor]) -> None:
     chunks = flat.split([p.numel() for p in parameters])
     for parameter, chunk, count in zip(parameters, chunks, used.tolist(), strict=True):
         if count:
-            parameter.grad = chunk.view_as(parameter).clone()
+            # In the parameter's memory format: fused Adam walks through both as they lie in memory.
+            parameter.grad = torch.empty_like(parameter).copy_(chunk.view_as(parameter))
 
 
 def any_process(flag: bool, device: torch.device) -> bool:

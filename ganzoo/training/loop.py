@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo import whole_batch
 from ganzoo.interfaces import Batch, GrowthState
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
@@ -153,7 +154,7 @@ def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) 
     Labels are drawn anew, if the data have any; those of pairs are the real images' own.
     """
     inputs = s.reals.inputs
-    z = torch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
+    z = whole_batch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
     return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo import whole_batch
 from ganzoo.data import Batches, TrainingData, batches
 from ganzoo.interfaces import Degradation, GrowthSchedule, GrowthState
 from ganzoo.recipe import Recipe
@@ -80,7 +81,7 @@ class RealImages:
         """Labels [n, c_dim] drawn from the label distribution of the data, or None."""
         if self._data.info.c_dim == 0:
             return None
-        labels = self._data.labels(torch.randint(self._data.info.num_images, (n,)).tolist())
+        labels = self._data.labels(whole_batch.randint(0, self._data.info.num_images, (n,)).tolist())
         assert labels is not None
         return labels.to(self._system.device, non_blocking=True)
 

@@ -11,17 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo import whole_batch
 
-def seed_all(seed: int, rank: int = 0) -> None:
-    """Start every generator; ranks draw different latents from one seed."""
-    sequence = np.random.SeedSequence([seed, rank]).generate_state(3)
+
+def seed_all(seed: int, *more: int) -> None:
+    """Start every generator; other numbers in ``more`` give others."""
+    sequence = np.random.SeedSequence([seed, *(more or (0,))]).generate_state(3)
     random.seed(int(sequence[0]))
     np.random.seed(int(sequence[1]))
     torch.manual_seed(int(sequence[2]))
 
 
+def seed_own(seed: int, rank: int, world_size: int, *, nimg: int = 0) -> None:
+    """Start the generators of one of several processes, which no two share; one process has those of ``seed_all``."""
+    if world_size == 1 and nimg == 0:
+        seed_all(seed)
+    else:
+        seed_all(seed, rank + 1, *([nimg] if nimg else []))
+
+
+def common_seed(seed: int) -> int:
+    """What ``torch.manual_seed`` is given in one process; several share a generator that starts with it."""
+    return int(np.random.SeedSequence([seed, 0]).generate_state(3)[2])
+
+
 def get_state() -> Tensor:
-    """Python's, numpy's, torch's and (if in use) the GPU's generator, as uint8 [n]."""
+    """Python's, numpy's, torch's, (if in use) the GPU's and the processes' common generators, as uint8 [n]."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     assert isinstance(keys, np.ndarray)
     state = {
@@ -29,6 +44,7 @@ def get_state() -> Tensor:
         "numpy": [kind, keys.tolist(), position, has_gauss, cached],
         "torch": torch.get_rng_state().tolist(),
         "cuda": torch.cuda.get_rng_state().tolist() if _cuda_in_use() else None,
+        "common": whole_batch.get_state(),
     }
     return torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
 
@@ -43,6 +59,20 @@ def set_state(data: Tensor) -> None:
     torch.set_rng_state(torch.tensor(state["torch"], dtype=torch.uint8))
     if state["cuda"] is not None and _cuda_in_use():
         torch.cuda.set_rng_state(torch.tensor(state["cuda"], dtype=torch.uint8))
+    if state.get("common") is not None and whole_batch.get_state() is not None:
+        whole_batch.set_state(state["common"])
+
+
+def set_common_state(data: Tensor) -> None:
+    """Go on drawing for the whole batch where ``data``, of any process of a group of any size, left off."""
+    state = json.loads(data.numpy().tobytes())
+    common = state.get("common") or {kind: state[of] for kind, of in (("cpu", "torch"), ("cuda", "cuda")) if state[of]}
+    if whole_batch.get_state() is not None:
+        whole_batch.set_state(common)
+        return
+    torch.set_rng_state(torch.tensor(common["cpu"], dtype=torch.uint8))
+    if "cuda" in common and _cuda_in_use():
+        torch.cuda.set_rng_state(torch.tensor(common["cuda"], dtype=torch.uint8))
 
 
 @contextmanager

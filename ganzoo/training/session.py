@@ -9,7 +9,7 @@ import os
 import signal as signals
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer, RMSprop
 
 import ganzoo
-from ganzoo import build
+from ganzoo import build, whole_batch
 from ganzoo.data import open_data
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.evaluation.results import Result
@@ -143,7 +143,8 @@ class Session:
         """The grid of the fixed latents."""
         if self.processes.is_main:
             name = f"fakes_{self.state.nimg // 1000:06d}.png" if self.state.nimg else "fakes_init.png"
-            self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
+            with whole_batch.alone():
+                self.grids.save_fakes(self.G_ema, growth, self.run_dir / name)
             self.observers.tell("ganzoo_grid", run_dir=self.run_dir, nimg=self.state.nimg, path=self.run_dir / name)
 
     def save_snapshot(self, growth: GrowthState, name: str | None = None) -> None:
@@ -160,13 +161,14 @@ class Session:
             self.state.evaluate_as_at = None
             return True
         growth, started = self.schedule.at(self.state.evaluate_as_at), time.perf_counter()
-        results = self.metrics.measure(
-            self.G_ema,
-            growth,
-            name=f"{self.run_dir.name} at kimg {self.state.nimg / 1000:g}",
-            bar=self.report.side_bar,
-            stop=lambda: stop.signal is not None,
-        )
+        with whole_batch.alone():
+            results = self.metrics.measure(
+                self.G_ema,
+                growth,
+                name=f"{self.run_dir.name} at kimg {self.state.nimg / 1000:g}",
+                bar=self.report.side_bar,
+                stop=lambda: stop.signal is not None,
+            )
         seconds = time.perf_counter() - started
         self.state.seconds += seconds
         self.tick_start = (self.tick_start[0], self.tick_start[1] + seconds)  # this was no training
@@ -240,7 +242,7 @@ def open_session(
         timeout_minutes=10 if recipe.eval is None else 180,  # the others wait while rank 0 computes metrics
     )
     report = reporter or Reporter(active=processes.is_main)
-    lock, recorded = None, recipe
+    lock, recorded, batch = None, recipe, ExitStack()
     try:
         # Choose device, precision and threads. Claim the folder.
         system = choose_system(
@@ -282,11 +284,19 @@ def open_session(
             if isinstance(part, torch.nn.Module):  # with running statistics of its own
                 modules[name] = part.to(system.device)
         trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
-        rng.seed_all(recipe.seed, processes.rank)  # different latents on every rank
+        rng.seed_own(recipe.seed, processes.rank, processes.world_size)
         phases = schedule.phases(round(recipe.train.total_kimg * 1000))
         for line in (*describe_networks(recipe, G, D), *describe_losses(recipe, parts), *describe_phases(phases)):
             report.log(line)
         build.check_phases(recipe, plugins.registry, G, D, phases, world_size=processes.world_size)
+        batch.enter_context(
+            whole_batch.together(
+                processes.rank,
+                processes.world_size,
+                seed=rng.common_seed(recipe.seed),
+                whole=recipe.system.whole_batch,
+            )
+        )
 
         # Resume from the newest whole checkpoint.
         state, sums = TrainingState(), {}
@@ -306,9 +316,10 @@ def open_session(
         report.log(f"run folder: {run_dir}")
         if degradation is not None:
             degradation = degradation.to(system.device)
-        grids = GridMaker(
-            data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device, degradation=degradation
-        )
+        with whole_batch.alone():
+            grids = GridMaker(
+                data, G_ema, shape=recipe.train.grid, seed=recipe.seed, device=system.device, degradation=degradation
+            )
         reals = RealImages(recipe, data, schedule, state, system, processes, degradation)
         metrics = None
         if recipe.eval is not None:
@@ -322,7 +333,8 @@ def open_session(
                 log=report.log,
                 degradation=degradation,
             )
-            metrics.rehearse(G_ema, schedule.at(0))
+            with whole_batch.alone():
+                metrics.rehearse(G_ema, schedule.at(0))
         observers = Observers(plugins, active=processes.is_main, log=report.log)
         observers.tell("ganzoo_run_started", run_dir=run_dir, recipe=recipe.model_dump(), nimg=state.nimg)
         metadata = {
@@ -336,7 +348,8 @@ def open_session(
             trainee, state, reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
         )  # fmt: skip
         if state.nimg == 0 and processes.is_main:
-            grids.save_reals(run_dir)
+            with whole_batch.alone():
+                grids.save_reals(run_dir)
             session.save_fakes(schedule.at(0))
         try:
             yield session
@@ -345,6 +358,7 @@ def open_session(
         finally:
             reals.close()
     finally:
+        batch.close()
         report.end()
         if lock is not None:
             lock.release()
@@ -393,7 +407,7 @@ def _resume(
     if path is None:
         report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
         return TrainingState()
-    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank)
+    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank, world_size=processes.world_size, seed=recipe.seed)
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
     if state.nimg >= round(recipe.train.total_kimg * 1000):
         report.log(f"nothing is left to train: train.total_kimg is {recipe.train.total_kimg:g}; --kimg N sets another")

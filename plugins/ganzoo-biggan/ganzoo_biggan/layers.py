@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganzoo import whole_batch
 from ganzoo_progan.layers import downsample, upsample
 
 Init = Literal["ortho", "N02", "xavier"]
@@ -133,7 +134,7 @@ class BatchNorm2d(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
+        return whole_batch.batch_norm(
             x, self.running_mean, self.running_var, training=self.training, momentum=self.momentum, eps=self.eps
         )
 
@@ -147,7 +148,7 @@ class AffineBatchNorm2d(BatchNorm2d):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return F.batch_norm(
+        return whole_batch.batch_norm(
             x,
             self.running_mean,
             self.running_var,

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo import Batch, Discriminator, Generator
+from ganzoo import Batch, Discriminator, Generator, whole_batch
 from ganzoo_progan.layers import at_least_fp32
 
 
@@ -80,8 +80,8 @@ class GDPP(ganzoo.Regularizer):
         with torch.no_grad():
             real_features = D.features(batch.real, batch.c, growth=batch.growth)
         with torch.autocast(fake.device.type, enabled=False):
-            fake_values, fake_vectors = spectrum(fake_features)
-            real_values, real_vectors = spectrum(real_features)
+            fake_values, fake_vectors = spectrum(whole_batch.gather(fake_features))
+            real_values, real_vectors = spectrum(whole_batch.gather(real_features))
             scaled = (real_values - real_values.min()) / (real_values.max() - real_values.min()).clamp_min(1e-10)
             magnitude = (real_values - fake_values).abs().sum()
             structure = -(scaled * (real_vectors * fake_vectors).sum(0).abs()).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ganzoo import whole_batch
 from ganzoo_progan.layers import at_least_fp32
 
 
@@ -46,7 +47,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         m = at_least_fp32(x @ self.T).reshape(len(x), self.kernels, -1)
-        distance = (m[:, None] - m[None]).abs().sum(dim=3)  # [N, N, kernels]
+        distance = (m[:, None] - whole_batch.gather(m)[None]).abs().sum(dim=3)  # [n, N, kernels]
         return torch.exp(-distance).sum(dim=1)
 
 

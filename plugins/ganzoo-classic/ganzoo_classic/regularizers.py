@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, Discriminator, Generator
+from ganzoo import Batch, Discriminator, Generator, whole_batch
 from ganzoo_progan.losses import gradient_norms
 
 
@@ -51,7 +51,7 @@ class GradientPenalty(ganzoo.Regularizer):
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
             fake = G(batch.z, batch.c, growth=batch.growth)
-        t = torch.rand(len(fake), device=fake.device, dtype=fake.dtype)
+        t = whole_batch.rand(len(fake), device=fake.device, dtype=fake.dtype)
         excess = gradient_norms(D, batch.real, fake, t, c=batch.c, growth=batch.growth) - self.target
         if self.one_sided:
             excess = F.relu(excess)

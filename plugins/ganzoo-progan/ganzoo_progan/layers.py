@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganzoo import whole_batch
+
 
 def at_least_fp32(x: Tensor) -> Tensor:
     """Half-precision tensors as float32; others unchanged (float64 stays, for numerical checks)."""
@@ -30,8 +32,8 @@ def check_groups(n: int, group_size: int) -> None:
     """Raise ValueError if ``minibatch_stddev`` cannot split n images into groups."""
     if n % min(group_size, n) != 0:
         raise ValueError(
-            f"a batch of {n} images per process does not split into groups of mbstd_group_size={group_size}: "
-            f"use a batch size of at most {group_size} or a multiple of it per process"
+            f"a batch of {n} images does not split into groups of mbstd_group_size={group_size}: "
+            f"use a batch size of at most {group_size} or a multiple of it"
         )
 
 
@@ -40,14 +42,17 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
 
     Groups are strided as in the official code: with M = N / group_size groups, samples m, m + M, m + 2M, ... share
     one. A batch smaller than group_size is one group. Raises ValueError if the groups do not divide the batch.
+    N are the images of all processes (``ganzoo.whole_batch``), of which x has a share.
     """
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
+    everywhere = whole_batch.gather(at_least_fp32(x))
+    n = len(everywhere)
     check_groups(n, group_size)
     size = min(group_size, n)
-    groups = at_least_fp32(x).reshape(size, n // size, c, h, w)
+    groups = everywhere.reshape(size, n // size, c, h, w)
     variance = groups.var(dim=0, correction=0)
     stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]
-    channel = stddev.to(x.dtype).repeat(size).reshape(n, 1, 1, 1).expand(n, 1, h, w)
+    channel = whole_batch.share(stddev.to(x.dtype).repeat(size))[:, None, None, None].expand(-1, 1, h, w)
     return torch.cat([x, channel], dim=1)
 
 

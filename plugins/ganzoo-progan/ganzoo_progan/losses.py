@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo import Batch, Discriminator, Generator, GrowthState
+from ganzoo import Batch, Discriminator, Generator, GrowthState, whole_batch
 
 from .layers import at_least_fp32
 
@@ -64,7 +64,7 @@ class WGANGPLoss(ganzoo.Loss):
         real_score = real_logits[:, 0]
         terms = {"fake": fake_logits[:, 0], "real": -real_score}
         if self.gp_weight > 0:
-            t = torch.rand(len(fake), device=fake.device, dtype=fake.dtype)
+            t = whole_batch.rand(len(fake), device=fake.device, dtype=fake.dtype)
             norms = gradient_norms(D, batch.real, fake, t, c=batch.c, growth=batch.growth)
             terms["gp"] = (norms - self.target).square() * (self.gp_weight / self.target**2)
         if self.drift_weight > 0:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo import Discriminator, Generator
+from ganzoo import Discriminator, Generator, whole_batch
 from ganzoo_progan.layers import at_least_fp32
 
 Group = Literal["blit", "geom", "color", "filter", "noise", "cutout"]
@@ -117,7 +117,7 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
 
     def _some(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
         """values [N, ...] for a random share p of the rows, ``otherwise`` for the rest."""
-        chosen = torch.rand(len(values), device=values.device) < (self.p if p is None else p)
+        chosen = whole_batch.rand(len(values), device=values.device) < (self.p if p is None else p)
         return torch.where(chosen.reshape(-1, *[1] * (values.ndim - 1)), values, otherwise)
 
     # Geometry: maps from places in the result to places in the image, in pixels from the centre, as [N, 2, 3] matrices.
@@ -177,7 +177,7 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
 
     def _add_noise(self, img: Tensor) -> Tensor:
         strength = self._some(0.1 * _normal(img).abs(), 0)
-        noise = torch.randn_like(img[:, :3]) * strength[:, None, None, None]
+        noise = _normal(img, *img[0, :3].shape) * strength[:, None, None, None]
         if img.shape[1] != 4:
             return img + noise
         colours, alpha = img[:, :3], img[:, 3:]
@@ -211,11 +211,11 @@ def _check_channels(channels: int) -> None:
 
 def _uniform(img: Tensor, low: float, high: float, *shape: int) -> Tensor:
     """[N, *shape] random numbers for the N images."""
-    return low + (high - low) * torch.rand(len(img), *shape, device=img.device, dtype=img.dtype)
+    return low + (high - low) * whole_batch.rand(len(img), *shape, device=img.device, dtype=img.dtype)
 
 
 def _normal(img: Tensor, *shape: int) -> Tensor:
-    return torch.randn(len(img), *shape, device=img.device, dtype=img.dtype)
+    return whole_batch.randn(len(img), *shape, device=img.device, dtype=img.dtype)
 
 
 def _scaling(x: Tensor, y: Tensor | None = None) -> Tensor:

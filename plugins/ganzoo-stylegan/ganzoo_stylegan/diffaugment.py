@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
+from ganzoo import whole_batch
 from ganzoo_progan.layers import at_least_fp32
 
 from .ada import empty_value, keep_layout
@@ -48,7 +49,9 @@ class DiffAugment(ganzoo.Augmentation):
 
 def jitter(img: Tensor) -> Tensor:
     """Add to the brightness, then scale the saturation, then the contrast; [N, C, R, R], C = 1, 3 or 4."""
-    brightness, saturation, contrast = torch.rand(3, len(img), 1, 1, 1, device=img.device, dtype=img.dtype)
+    brightness, saturation, contrast = whole_batch.rand(
+        3, len(img), 1, 1, 1, batch_dim=1, device=img.device, dtype=img.dtype
+    )
     x, alpha = img[:, :3], img[:, 3:]
     # Premultiplied colours x + 1 = opacity * (s + 1) carry what is added to straight ones, s, times the opacity.
     opacity = (alpha + 1) / 2 if alpha.shape[1] else 1.0
@@ -63,7 +66,7 @@ def translate(img: Tensor, ratio: float = 0.125) -> Tensor:
     """Shift by whole pixels, at most by ``ratio`` of the size; what was outside is empty."""
     n, channels, size, _ = img.shape
     most = int(size * ratio + 0.5)
-    shift = torch.randint(-most, most + 1, (n, 2, 1), device=img.device)
+    shift = whole_batch.randint(-most, most + 1, (n, 2, 1), device=img.device)
     source = torch.arange(size, device=img.device) - shift  # [N, 2, R]: columns, rows
     visible = (source >= 0) & (source < size)
     columns, rows = source.clamp(0, size - 1).unbind(dim=1)
@@ -76,7 +79,7 @@ def cut_out(img: Tensor, ratio: float = 0.5) -> Tensor:
     """Empty a square of ``ratio`` of the size, anywhere: parts of it may lie outside."""
     n, _, size, _ = img.shape
     side = int(size * ratio + 0.5)
-    start = torch.randint(0, size + 1 - side % 2, (n, 2, 1), device=img.device) - side // 2
+    start = whole_batch.randint(0, size + 1 - side % 2, (n, 2, 1), device=img.device) - side // 2
     offset = torch.arange(size, device=img.device) - start  # [N, 2, R]
     inside = (offset >= 0) & (offset < side)
     return torch.where((inside[:, 0, None, :] & inside[:, 1, :, None])[:, None], empty_value(img), img)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganzoo import whole_batch
 from ganzoo_progan.layers import EqualizedConv2d, EqualizedLinear, at_least_fp32
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class NoiseInjection(nn.Module):
         if noise == "const":
             drawn = self.const.to(x.dtype)
         else:
-            drawn = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
+            drawn = whole_batch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
         return torch.addcmul(x, drawn, self.strength.to(x.dtype)[:, None, None])
 
 

@@ -6,13 +6,12 @@ import math
 from typing import Annotated, Literal
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, Discriminator, Generator, GrowthState, StyleGenerator
+from ganzoo import Batch, Discriminator, Generator, GrowthState, StyleGenerator, whole_batch
 from ganzoo_progan.layers import at_least_fp32
 
 Gamma = Annotated[
@@ -152,27 +151,20 @@ class PathLength(ganzoo.Regularizer, nn.Module):
 
     def terms(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(G, StyleGenerator), "refused by check"
-        n = max(len(batch.z) // self.batch_shrink, 1)
-        w = G.mapping(batch.z[:n], None if batch.gen_c is None else batch.gen_c[:n])
+        # Every batch_shrink-th: several processes then take the same ones as one does, if these divide their shares.
+        z, gen_c = (x if x is None else x[:: self.batch_shrink] for x in (batch.z, batch.gen_c))
+        assert z is not None
+        w = G.mapping(z, gen_c)
         ws = G.broadcast(w)[:, : G.num_ws_at(batch.growth.resolution)]
         if not ws.requires_grad:  # a mapping without parameters
             ws.requires_grad_()
         # Layers beyond the resolution in use need a w each, but it has no gradient, and would count in the mean.
         unused = ws[:, -1:].detach().expand(-1, G.num_ws - ws.shape[1], -1)
         img = G.synthesis(torch.cat([ws, unused], dim=1), growth=batch.growth)
-        return {"path_length": self.penalty(path_lengths(img, ws, torch.randn_like(img)))}
+        return {"path_length": self.penalty(path_lengths(img, ws, whole_batch.randn(*img.shape, device=img.device)))}
 
     def penalty(self, lengths: Tensor) -> Tensor:
         """lengths [N] -> penalties [N], after a step of the running mean, through which gradients flow too."""
-        mean = self.pl_mean.lerp(lengths.mean(), self.decay)
-        self.pl_mean.copy_(_mean_over_processes(mean.detach()))
+        mean = self.pl_mean.lerp(whole_batch.mean(lengths.mean()), self.decay)
+        self.pl_mean.copy_(mean.detach())
         return (lengths - mean).square() * self.weight
-
-
-def _mean_over_processes(value: Tensor) -> Tensor:
-    """The same number in all processes: one of them writes the checkpoint that all resume from."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        value = value.clone()
-        torch.distributed.all_reduce(value)
-        value /= torch.distributed.get_world_size()
-    return value

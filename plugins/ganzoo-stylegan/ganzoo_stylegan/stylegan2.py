@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import GrowthState
+from ganzoo import GrowthState, whole_batch
 from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, check_groups, leaky, pixel_norm
 from ganzoo_progan.networks import ZDim, resolutions_up_to
 
@@ -171,7 +171,7 @@ class StyledConv2d(nn.Module):
     def _noise(self, n: int, noise: Noise) -> Tensor:
         if noise == "const":
             return self.noise_const
-        return torch.randn(n, 1, self.resolution, self.resolution, device=self.weight.device)
+        return whole_batch.randn(n, 1, self.resolution, self.resolution, device=self.weight.device)
 
 
 class ToRGB(nn.Module):
@@ -306,12 +306,15 @@ def minibatch_stddev(x: Tensor, group_size: int, num_channels: int) -> Tensor:
 
     As ``ganzoo_progan.layers.minibatch_stddev``, but each new channel sees C / num_channels of the old ones.
     """
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
+    everywhere = whole_batch.gather(x)
+    n = len(everywhere)
     check_groups(n, group_size)
     size = min(group_size, n)
-    groups = x.reshape(size, n // size, num_channels, c // num_channels, h, w)
+    groups = everywhere.reshape(size, n // size, num_channels, c // num_channels, h, w)
     stddev = (groups.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / size, num_channels]
-    return torch.cat([x, stddev.repeat(size, 1)[:, :, None, None].expand(-1, -1, h, w)], dim=1)
+    channels = whole_batch.share(stddev.repeat(size, 1))[:, :, None, None]
+    return torch.cat([x, channels.expand(-1, -1, h, w)], dim=1)
 
 
 class ActivatedConv2d(nn.Module):

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import GrowthState
+from ganzoo import GrowthState, whole_batch
 from ganzoo_progan.layers import EqualizedLinear, at_least_fp32
 from ganzoo_progan.networks import ZDim
 
@@ -141,6 +141,7 @@ class ModulatedConv2d(nn.Module):
     @torch.no_grad()
     def follow_magnitude(self, x: Tensor) -> None:
         mean_square = torch.linalg.vector_norm(x, dtype=at_least_fp32(x[:0]).dtype).square() / x.numel()
+        mean_square = whole_batch.mean(mean_square)
         self.magnitude_ema.copy_(mean_square.lerp(self.magnitude_ema, self.magnitude_ema_beta))
 
 
@@ -312,5 +313,5 @@ class Generator(ganzoo.StyleGenerator):
     def forward(self, z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         w = self.mapping(z, c)
         if self.training:
-            self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
+            self.w_avg.lerp_(whole_batch.mean(w.detach().mean(dim=0)), 1 - self.w_avg_beta)
         return self.synthesis(self.broadcast(w), growth=growth)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import ganzoo
-from ganzoo import GrowthState
+from ganzoo import GrowthState, whole_batch
 
 
 class MixingGenerator(ganzoo.StyleGenerator):
@@ -23,7 +23,7 @@ class MixingGenerator(ganzoo.StyleGenerator):
         w = self.mapping(z, c)
         if not self.training:
             return self.synthesis(self.broadcast(w), growth=growth, noise="const")
-        self.w_avg.lerp_(w.detach().mean(dim=0), 1 - self.w_avg_beta)
+        self.w_avg.lerp_(whole_batch.mean(w.detach().mean(dim=0)), 1 - self.w_avg_beta)
         return self.synthesis(self._mix(self.broadcast(w), z, c, growth), growth=growth)
 
     def _mix(self, ws: Tensor, z: Tensor, c: Tensor | None, growth: GrowthState) -> Tensor:
@@ -31,7 +31,8 @@ class MixingGenerator(ganzoo.StyleGenerator):
 
         Same labels. One draw for the whole batch, as in the official code, and on the CPU: nobody waits for a GPU.
         """
-        if self.mixing_prob == 0 or torch.rand([]).item() >= self.mixing_prob:
+        if self.mixing_prob == 0 or whole_batch.rand(batch_dim=None).item() >= self.mixing_prob:
             return ws
-        cutoff = int(torch.randint(1, self.num_ws_at(growth.resolution), []))
-        return torch.cat([ws[:, :cutoff], self.broadcast(self.mapping(torch.randn_like(z), c))[:, cutoff:]], dim=1)
+        cutoff = int(whole_batch.randint(1, self.num_ws_at(growth.resolution), [], batch_dim=None))
+        others = whole_batch.randn(*z.shape, device=z.device, dtype=z.dtype)
+        return torch.cat([ws[:, :cutoff], self.broadcast(self.mapping(others, c))[:, cutoff:]], dim=1)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo import Batch, GrowthState
+from ganzoo import Batch, GrowthState, whole_batch
 from ganzoo import Discriminator as AnyDiscriminator
 from ganzoo import Generator as AnyGenerator
 
@@ -116,6 +116,7 @@ class ImagePool(nn.Module):
 
     Once ``size`` images are in, each new one is returned as it is half of the time, and otherwise takes the place of
     one that is returned instead. The images are a buffer, and chance is torch's generator: resuming is exact.
+    Several processes have the same pool, of the images of all of them.
     """
 
     images: Tensor
@@ -126,22 +127,23 @@ class ImagePool(nn.Module):
         self.register_buffer("images", torch.zeros(0))
 
     def exchange(self, new: Tensor) -> Tensor:
-        """new [N, C, R, R] -> as many."""
+        """new [n, C, R, R] -> as many."""
         if self.size == 0:
             return new
-        new = new.detach()
+        new = whole_batch.gather(new.detach())
         if self.images.shape[1:] != new.shape[1:]:
             self.images = new[:0]
         room = self.size - len(self.images)
         self.images = torch.cat([self.images, new[:room]])
         given = new.clone()
         # On the CPU: a GPU's numbers would have to be waited for.
-        chances, places = torch.rand(len(new)).tolist(), torch.randint(self.size, (len(new),)).tolist()
+        chances = whole_batch.rand(len(new), batch_dim=None).tolist()
+        places = whole_batch.randint(0, self.size, (len(new),), batch_dim=None).tolist()
         for i in range(room, len(new)):
             if chances[i] > 0.5:
                 given[i] = self.images[places[i]]
                 self.images[places[i]] = new[i]
-        return given
+        return whole_batch.share(given)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # As many images as were in it, of whatever size.

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
+from ganzoo import whole_batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to grey
 
@@ -97,7 +98,7 @@ class Inpaint(ganzoo.Degradation):
         """Where holes are, [N, 1, H, W]."""
         hole = torch.zeros(len(img), 1, *img.shape[2:], dtype=torch.bool, device=img.device)
         for _ in range(self.holes):
-            random = torch.rand(4, len(img), 1, device=img.device)
+            random = whole_batch.rand(4, len(img), 1, batch_dim=1, device=img.device)
             inside = []
             for size, place, n in ((random[0], random[1], img.shape[2]), (random[2], random[3], img.shape[3])):
                 length = ((self.min_size + (self.max_size - self.min_size) * size) * n).round().clamp(1, n)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganzoo import whole_batch
+
 Norm = Annotated[
     Literal["batch", "instance", "none"],
     Field(description="instance has neither gain nor running mean; a batch of one is normalised alike by both"),
@@ -26,7 +28,7 @@ def make_norm(name: Literal["batch", "instance", "none"], channels: int) -> nn.M
         return nn.Identity()
     if name == "instance":
         return nn.InstanceNorm2d(channels)  # no gain, no running mean
-    norm = nn.BatchNorm2d(channels)
+    norm = whole_batch.BatchNorm2d(channels)
     nn.init.normal_(norm.weight, 1.0, 0.02)
     return norm
 
