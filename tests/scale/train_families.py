@@ -32,14 +32,14 @@ class Losses(Reporter):
         self.steps.append({"nimg": record["nimg"], **record["loss"], **record.get("augmentation", {})})
 
 
-def train_all(rank, world_size, port, plugins, outdir, families, steps, options):
+def train_all(rank, world_size, port, plugins, outdir, families, steps, apart):
     group = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
     os.environ |= {k: str(v) for k, v in {**group, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items()}
     leave, distributed.stop = distributed.stop, lambda: None  # one group for all families: to join takes a while
     for family in families:
         reporter = Losses()
         with report_errors():
-            recipe = parse_recipe(recipe_of(family, steps=steps, **options), plugins.registry, filename=family)
+            recipe = parse_recipe(recipe_of(family, steps=steps, whole_batch=not apart), plugins.registry, filename=family)
             resume_from = next(outdir.glob(f"*-{family}-*"), None)
             train(recipe, plugins=plugins, outdir=outdir, resume_from=resume_from, reporter=reporter)
         if rank == 0:
@@ -59,14 +59,14 @@ def free_port():
 @click.option("--family", "families", multiple=True)
 @click.option("--steps", default=6)
 @click.option("--resume", is_flag=True)
-@click.option("--options", default="{}", help="more for train")
-def main(outdir, sizes, families, steps, resume, options):
-    plugins, fork, options = load_plugins(), multiprocessing.get_context("fork"), json.loads(options)
+@click.option("--apart", is_flag=True, help="system.whole_batch: false")
+def main(outdir, sizes, families, steps, resume, apart):
+    plugins, fork = load_plugins(), multiprocessing.get_context("fork")
     for i, size in enumerate(sizes):
         folder, port = outdir if resume else outdir / str(size), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         until = steps * (i + 1) if resume else steps
-        arguments = [(r, size, port, plugins, folder, families, until, options) for r in range(size)]
+        arguments = [(r, size, port, plugins, folder, families, until, apart) for r in range(size)]
         group = [fork.Process(target=train_all, args=a) for a in arguments]
         for process in group:
             process.start()
