@@ -9,6 +9,8 @@ class GanzooError(ValueError):
     The command line prints the message alone and exits with code 2.
     """
 
+    exit_code = 2
+
 
 def printable(text: str) -> str:
     """``text`` with control characters (but line breaks and tabs) written out.
@@ -28,6 +30,12 @@ class PluginError(GanzooError):
 
 class RegistryError(GanzooError):
     """A component name that is unknown, taken, or bound to a class that breaks its contract."""
+
+
+class LostProcessError(GanzooError):
+    """One of the processes that train together ended, hangs, or is cut off: started again, they can go on."""
+
+    exit_code = 75  # EX_TEMPFAIL
 
 
 class DataError(GanzooError):

@@ -184,7 +184,9 @@ def _generator(kind: str) -> torch.Generator:
     return _group.generators[kind]
 
 
-def _draw(function: Any, shape: Sequence[int], batch_dim: int | None, *args: int, device: Any, **options: Any) -> Tensor:
+def _draw(
+    function: Any, shape: Sequence[int], batch_dim: int | None, *args: int, device: Any, **options: Any
+) -> Tensor:
     if _group is None or not (_group.whole or batch_dim is None):
         return function(*args, tuple(shape), device=device, **options)  # type: ignore[no-any-return]
     generator = _generator(torch.device(device or "cpu").type)

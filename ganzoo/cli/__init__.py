@@ -98,13 +98,13 @@ def _warn(formatter: click.HelpFormatter, problems: list[str]) -> None:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """A mistake outside the code shows its message alone and exits with 2; a bug keeps its traceback."""
+    """A mistake outside the code shows its message alone and exits with its code, 2; a bug keeps its traceback."""
     try:
         yield
     except GanzooError as error:
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(printable(str(error)), err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

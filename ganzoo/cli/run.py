@@ -26,6 +26,20 @@ from ganzoo.training import LATEST
     metavar="[RUN_DIR]",
     help="Go on from the newest checkpoint of RUN_DIR, or of this recipe's newest run in --outdir.",
 )
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train with N GPUs of this machine, or with --device cpu in N processes.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="With --gpus: how often to go on from the last checkpoint if a process is lost.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print parameters, phases and data needs; train nothing.")
 def run(
     recipe: Path | None,
@@ -36,6 +50,8 @@ def run(
     overrides: tuple[str, ...],
     outdir: Path,
     resume: str | None,
+    gpus: int | None,
+    max_restarts: int,
     dry_run: bool,
 ) -> None:
     """Train RECIPE in a new run folder, or go on with an earlier run (--resume).
@@ -53,5 +69,28 @@ def run(
     if dry_run:
         click.echo(describe_recipe(resolved, plugins))
         return
+    if gpus is not None:
+        from ganzoo.training.group import check_group, run_group
+
+        check_group(gpus, resolved.system.device)
+        if gpus > 1:
+            raise SystemExit(run_group(gpus, _arguments(click.get_current_context()), max_restarts=max_restarts))
     result = train(resolved, plugins=plugins, outdir=outdir, resume_from=resume_from)
     raise SystemExit(result.exit_code)
+
+
+def _arguments(context: click.Context) -> list[str]:
+    """The command line again, without what is for the group."""
+    arguments = []
+    for parameter in context.command.params:
+        value = context.params[parameter.name or ""]
+        if parameter.name in ("gpus", "max_restarts", "dry_run") or value is None:
+            continue
+        if isinstance(parameter, click.Argument):
+            arguments += ["--", str(value)]
+        else:
+            for one in value if parameter.multiple else [value]:
+                arguments.append(f"{parameter.opts[0]}={one}")
+    # What follows `--` is no option, and comes last.
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at] + arguments[at + 2 :] + arguments[at : at + 2]

@@ -252,6 +252,9 @@ class SystemConfig(Section):
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto", description="readers that work ahead of training"
     )
+    timeout: Positive = Field(
+        10, description="minutes without a step, after which several processes give up waiting for one of them"
+    )
     whole_batch: bool = Field(
         True,
         description="several processes draw and compare as one would with the whole batch; false: each on its own",

@@ -139,6 +139,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in named if match)]
 
 
+def nimg_of(path: Path) -> int:
+    """When a checkpoint was written, by its name."""
+    return int(path.stem.split("-")[1])
+
+
 def prune_checkpoints(written: Path, keep: int) -> None:
     """Leave ``keep`` checkpoints: ``written``, once it has been read back and found whole, and those before it.
 

@@ -7,9 +7,11 @@ no answers when backward runs twice; one flat buffer reduced before each optimis
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -42,6 +44,22 @@ def start(device_type: str, *, timeout_minutes: float = 10) -> Processes:
         int(os.environ.get(k, d)) for k, d in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
     )
     return Processes(dist.get_rank(), world_size, local_rank, local_world_size)
+
+
+def open_store() -> Any:
+    """A connection of its own to the store that the processes met at."""
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        return store.clone()
+    except Exception:  # not every kind can
+        return store
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether ``error`` of a collective says that another process is gone, or does not answer."""
+    if isinstance(error, dist.DistError):
+        return True
+    return bool(re.search(r"gloo|NCCL|onnection (closed|reset|refused)|[Tt]imed out|Broken pipe", str(error)))
 
 
 def stop() -> None:

@@ -1,7 +1,8 @@
 """The training loop: one function trains every GAN of the zoo.
 
     ganzoo run recipes/quickstart.yaml                                        one process
-    torchrun --nproc-per-node 8 -m ganzoo run recipes/progan_1024_8gpu.yaml   eight
+    ganzoo run recipes/progan_1024_8gpu.yaml --gpus 8                         eight, of one machine
+    torchrun --nproc-per-node 8 -m ganzoo run recipes/progan_1024_8gpu.yaml   the same, or of several
 
 Whatever changes while training lives in ``state`` and in the tensors that a checkpoint holds; everything else (the
 resolution, the fade, the learning rates, which image comes next and whether it is mirrored) is recomputed from
@@ -118,6 +119,7 @@ def train(
             before, state.nimg = state.nimg, state.nimg + growth.batch_size
             state.count += 1
             s.report.progress(state.nimg, growth)
+            s.watchdog.progress(state.nimg)
             finished = state.nimg >= total_nimg
 
             # Once a tick: status line, statistics. Now and then: an image grid, a snapshot to use, metrics, and a

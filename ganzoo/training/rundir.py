@@ -55,11 +55,11 @@ def _recorded_name(run_dir: Path) -> Any:
     return strict_yaml.read(path.read_text(encoding="utf-8"), str(path)).data.get("name") if path.is_file() else None
 
 
-def lock_run_dir(run_dir: Path) -> FileLock:
-    """Claim the folder for this process; released when it ends, however it ends."""
+def lock_run_dir(run_dir: Path, *, timeout: float = 0) -> FileLock:
+    """Claim the folder for this process; released when it ends, however it ends. timeout: seconds to wait for it."""
     lock = FileLock(run_dir / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=timeout)
     except Timeout:
         raise GanzooError(
             f"{run_dir}: another process is training in this folder. Wait for it, stop it, or start a run of your own "

@@ -21,14 +21,14 @@ from torch.optim import Adam, Optimizer, RMSprop
 import ganzoo
 from ganzoo import build, whole_batch
 from ganzoo.data import open_data
-from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.errors import CheckpointError, GanzooError, LostProcessError
 from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe
 from ganzoo.recipe.models import RMSpropArgs
-from ganzoo.training import checkpoint, distributed, rng, rundir
+from ganzoo.training import checkpoint, distributed, restarts, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.distributed import Processes
 from ganzoo.training.evaluation import TrainingMetrics, record_of
@@ -46,6 +46,7 @@ from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
+from ganzoo.training.watchdog import Watchdog
 from ganzoo.weights import read_metadata
 
 
@@ -80,6 +81,7 @@ class Session:
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
+    watchdog: Watchdog = field(default_factory=lambda: Watchdog(Processes(), math.inf))
 
     def end_tick(self, growth: GrowthState) -> None:
         """Report the means since the last tick and start anew."""
@@ -161,7 +163,7 @@ class Session:
             self.state.evaluate_as_at = None
             return True
         growth, started = self.schedule.at(self.state.evaluate_as_at), time.perf_counter()
-        with whole_batch.alone():
+        with whole_batch.alone(), self.watchdog.paused():
             results = self.metrics.measure(
                 self.G_ema,
                 growth,
@@ -239,7 +241,8 @@ def open_session(
     """Build everything, in an order that finds mistakes before anything is written."""
     processes = distributed.start(
         "cuda" if torch.cuda.is_available() and recipe.system.device != "cpu" else "cpu",
-        timeout_minutes=10 if recipe.eval is None else 180,  # the others wait while rank 0 computes metrics
+        # The watchdog is to be first, as it says more; and the others wait while rank 0 computes metrics.
+        timeout_minutes=max(1 + 2 * recipe.system.timeout, 10 if recipe.eval is None else 180),
     )
     report = reporter or Reporter(active=processes.is_main)
     lock, recorded, batch = None, recipe, ExitStack()
@@ -249,10 +252,13 @@ def open_session(
             recipe.system, local_rank=processes.local_rank, local_processes=processes.local_world_size
         )
         report.log(f"system: {system.describe()}")
+        if resume_from is None:
+            resume_from = _before_restart(recipe, plugins, outdir, processes, system.device)
         if resume_from is not None:
             recorded = _check_resumable(recipe, plugins, resume_from)
             if processes.is_main:
-                lock = rundir.lock_run_dir(resume_from)
+                # A process that was lost may hold it for a moment yet.
+                lock = rundir.lock_run_dir(resume_from, timeout=60 if restarts.attempt() else 0)
                 rundir.remove_leftovers(resume_from)
 
         # Load the data set.
@@ -346,7 +352,9 @@ def open_session(
         session = Session(
             recipe, run_dir, system, processes, report, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D,
             trainee, state, reals, grids, metrics, observers, metadata, sums, (state.nimg, time.perf_counter()),
+            watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg),
         )  # fmt: skip
+        batch.callback(watchdog.close)
         if state.nimg == 0 and processes.is_main:
             with whole_batch.alone():
                 grids.save_reals(run_dir)
@@ -355,6 +363,13 @@ def open_session(
             yield session
         except torch.cuda.OutOfMemoryError as error:
             raise session.out_of_memory() from error
+        except RuntimeError as error:
+            if processes.world_size == 1 or not distributed.is_loss(error):
+                raise
+            raise LostProcessError(
+                f"process {processes.rank}: another one was lost after kimg {state.nimg / 1000:g}: "
+                f"{str(error).splitlines()[0]}. Go on from the last checkpoint: ganzoo run --resume {run_dir}"
+            ) from error
         finally:
             reals.close()
     finally:
@@ -379,7 +394,35 @@ def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
     """Made by rank 0, which tells the others its name."""
-    path = rundir.create_run_dir(outdir, recipe.name, data_name) if processes.is_main else Path()
+    path = Path()
+    if processes.is_main:
+        path = rundir.create_run_dir(outdir, recipe.name, data_name)
+        restarts.mark(path)
+    return _told_by_main(path, device)
+
+
+def _before_restart(
+    recipe: Recipe, plugins: LoadedPlugins, outdir: Path, processes: Processes, device: torch.device
+) -> Path | None:
+    """The folder of an unfinished run that this launch had before it lost a process, as rank 0 finds it."""
+    if processes.world_size == 1 and restarts.launch_id() is None:
+        return None
+    path = restarts.find_marked(outdir) if processes.is_main else None
+    if (
+        path is not None and not restarts.attempt()
+    ):  # torchrun counts no restart when a machine joins, or with an old id
+        checkpoints = checkpoint.list_checkpoints(path / "checkpoints")
+        finished = checkpoints and checkpoint.nimg_of(checkpoints[-1]) >= round(recipe.train.total_kimg * 1000)
+        try:
+            _check_resumable(recipe, plugins, path)
+        except CheckpointError:
+            finished = True
+        path = None if finished else path
+    told = _told_by_main(path or Path(), device)
+    return None if told == Path() else told
+
+
+def _told_by_main(path: Path, device: torch.device) -> Path:
     name = torch.frombuffer(bytearray(os.fsencode(path)), dtype=torch.uint8)
     return Path(os.fsdecode(distributed.gather_bytes(name, device)[0].numpy().tobytes()))
 
@@ -407,7 +450,9 @@ def _resume(
     if path is None:
         report.log(f"{run_dir}: no checkpoint yet, so training starts from the beginning")
         return TrainingState()
-    state = checkpoint.restore_checkpoint(path, trainee, fingerprint=fingerprint, rank=processes.rank, world_size=processes.world_size, seed=recipe.seed)
+    state = checkpoint.restore_checkpoint(
+        path, trainee, fingerprint=fingerprint, rank=processes.rank, world_size=processes.world_size, seed=recipe.seed
+    )
     report.log(f"resumed from {path} at kimg {state.nimg / 1000:g}")
     if state.nimg >= round(recipe.train.total_kimg * 1000):
         report.log(f"nothing is left to train: train.total_kimg is {recipe.train.total_kimg:g}; --kimg N sets another")

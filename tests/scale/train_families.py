@@ -39,7 +39,9 @@ def train_all(rank, world_size, port, plugins, outdir, families, steps, apart):
     for family in families:
         reporter = Losses()
         with report_errors():
-            recipe = parse_recipe(recipe_of(family, steps=steps, whole_batch=not apart), plugins.registry, filename=family)
+            recipe = parse_recipe(
+                recipe_of(family, steps=steps, whole_batch=not apart), plugins.registry, filename=family
+            )
             resume_from = next(outdir.glob(f"*-{family}-*"), None)
             train(recipe, plugins=plugins, outdir=outdir, resume_from=resume_from, reporter=reporter)
         if rank == 0:

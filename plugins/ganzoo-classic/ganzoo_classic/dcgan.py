@@ -42,7 +42,9 @@ def make_norm(name: Literal["batch", "layer", "none"], channels: int) -> nn.Modu
     """Normalisation of [N, channels, H, W]. 'layer' is that of each image on its own, with a gain for each channel."""
     if name == "none":
         return nn.Identity()
-    norm: nn.BatchNorm2d | nn.GroupNorm = whole_batch.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(1, channels)
+    norm: nn.BatchNorm2d | nn.GroupNorm = (
+        whole_batch.BatchNorm2d(channels) if name == "batch" else nn.GroupNorm(1, channels)
+    )
     nn.init.normal_(norm.weight, 1.0, 0.02)
     return norm
 
