@@ -359,12 +359,15 @@ class Dataset(ABC):
 
     name: short, for the run folder. fingerprint: hex string that changes whenever an image or a label does.
     labels: None, or int64 [N] class indices, or float32 [N, c_dim] vectors. class_names: by class index, or None.
+    shards: sizes of consecutive stretches of images that lie close together, or None. If given, images are read as
+    training goes and never packed, in an order that shuffles stretches, and images within a few of them.
     """
 
     name: str
     fingerprint: str
     labels: np.ndarray | None = None
     class_names: Sequence[str] | None = None
+    shards: Sequence[int] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

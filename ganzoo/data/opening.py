@@ -20,6 +20,7 @@ from ganzoo.data.labels import label_size
 from ganzoo.data.pack import Pack, is_pack, remove_leftovers, write_pack
 from ganzoo.data.packing import fit_images
 from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
+from ganzoo.data.sources.shards import shards_at
 from ganzoo.data.subset import Selected, at_most, spread
 from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
 from ganzoo.errors import DataError
@@ -79,17 +80,20 @@ def _open_images(config: DataConfig, dataset: Dataset, log: Log, progress: bool,
 
 
 def open_dataset(path: str) -> Dataset:
-    """The images at ``path``: a folder, a zip, or a pack. Raises DataError if it is none of them."""
+    """The images at ``path``: a folder, a zip, a pack, or shards. Raises DataError if it is none of them."""
     place = Path(path)
     if not os.path.exists(path):  # unlike Path.exists, also for what no path can be
         raise DataError(f"{path}: no such file or folder (seen from {Path.cwd()})")
     if is_pack(place):
         return PackedDataset(path=path)
+    shards = shards_at(place) if place.suffix.lower() != ".zip" else None
+    if shards is not None:
+        return shards
     if place.is_dir():
         return FolderDataset(path=path)
     if place.suffix.lower() == ".zip":
         return ZipDataset(path=path)
-    raise DataError(f"{path}: not a folder of images, a .zip of images or a pack")
+    raise DataError(f"{path}: not a folder of images, a .zip of images, a pack, or .tar or .parquet shards")
 
 
 def channels_of(dataset: Dataset, log: Log) -> int:
@@ -156,6 +160,8 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, part: Dataset, log: L
 
 
 def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress: bool) -> TrainingData:
+    if dataset.shards is not None and config.cache in ("auto", "off"):
+        return _open_shards(config, dataset, fit, log)
     size = len(dataset) * fit.bytes_per_image
     if config.path is not None and Path(config.path).is_dir() and len(dataset) > _SMALL[0]:
         log(f"fingerprinting {len(dataset):,} files")
@@ -179,6 +185,16 @@ def _prepare(config: DataConfig, dataset: Dataset, fit: Fit, log: Log, progress:
         pack = _cached_pack(folder / fingerprint, dataset, fit, fingerprint, config.skip_bad, log, progress)
         images, labels, num_images = LevelArrays(pack.levels), pack.labels, pack.num_images
     return TrainingData(_info(config, dataset.name, num_images, fit, dataset, fingerprint), images, labels)
+
+
+def _open_shards(config: DataConfig, dataset: Dataset, fit: Fit, log: Log) -> TrainingData:
+    """Neither copied nor packed, however small they are."""
+    assert dataset.shards is not None
+    if config.skip_bad:
+        raise DataError("data.skip_bad: finding bad images needs a pack; give data.cache a folder to pack shards in")
+    log(f"reading {len(dataset.shards):,} shard(s) as training goes; --set data.cache=FOLDER packs them instead")
+    info = _info(config, dataset.name, len(dataset), fit, dataset, fit.fingerprint(dataset.fingerprint))
+    return TrainingData(info, LiveImages(dataset, fit, log), dataset.labels, shards=dataset.shards)
 
 
 def _cached_pack(

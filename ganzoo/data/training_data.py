@@ -81,6 +81,7 @@ class TrainingData:
 
     inputs: images to translate into these; None where there are none, or where a degradation makes them of these.
     paired: whether an input belongs to the image of the same index (or is made of it).
+    shards: as in ``Dataset``, if images are read from there one by one.
     """
 
     def __init__(
@@ -91,12 +92,13 @@ class TrainingData:
         *,
         inputs: TrainingData | None = None,
         paired: bool = False,
+        shards: Sequence[int] | None = None,
     ) -> None:
         """labels: int64 [N] or float32 [N, c_dim]; not looked at where ``info.c_dim`` is 0."""
         self.info = info
         self.images = images
         self._labels = labels
-        self.inputs, self.paired = inputs, paired
+        self.inputs, self.paired, self.shards = inputs, paired, shards
 
     def with_inputs(self, inputs: TrainingData, *, paired: bool) -> TrainingData:
         """The same, to be translated into from ``inputs``; the fingerprint is of both."""
