@@ -62,7 +62,7 @@ def gather(x: Tensor) -> Tensor:
     """x [n, ...] of all processes, [N, ...], in the order of the batch. Differentiable, any number of times."""
     if _group is None or not _group.whole:
         return x
-    return _Gather.apply(x)  # type: ignore[no-untyped-call,no-any-return]
+    return _Gather.apply(x)
 
 
 def share(x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def mean(x: Tensor) -> Tensor:
     """The mean over processes of x, of any shape. Differentiable, any number of times."""
     if _group is None:
         return x
-    return _Sum.apply(x) / _group.world_size  # type: ignore[no-untyped-call,no-any-return]
+    return _Sum.apply(x) / _group.world_size
 
 
 def batch_norm(
@@ -102,7 +102,7 @@ def batch_norm(
         wide = x.float() if x.dtype.itemsize < 4 else x
         var, centre = torch.var_mean(wide, dim=axes, correction=0)
         # Deviations from the common mean, not squares: those lose all digits where the mean is far from 0.
-        both = _Gather.apply(torch.stack([centre, var])[None])  # type: ignore[no-untyped-call]
+        both = _Gather.apply(torch.stack([centre, var])[None])
         centre, var = both[:, 0].mean(dim=0), (both[:, 1] + (both[:, 0] - both[:, 0].mean(dim=0)).square()).mean(dim=0)
         if running_mean is not None and running_var is not None:
             count *= _group.world_size
@@ -188,10 +188,10 @@ def _draw(
     function: Any, shape: Sequence[int], batch_dim: int | None, *args: int, device: Any, **options: Any
 ) -> Tensor:
     if _group is None or not (_group.whole or batch_dim is None):
-        return function(*args, tuple(shape), device=device, **options)  # type: ignore[no-any-return]
+        return function(*args, tuple(shape), device=device, **options)
     generator = _generator(torch.device(device or "cpu").type)
     if batch_dim is None:
-        return function(*args, tuple(shape), device=device, generator=generator, **options)  # type: ignore[no-any-return]
+        return function(*args, tuple(shape), device=device, generator=generator, **options)
     n, size = shape[batch_dim], list(shape)
     size[batch_dim] = n * _group.world_size
     drawn: Tensor = function(*args, tuple(size), device=device, generator=generator, **options)
@@ -210,7 +210,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _Sum.apply(grad)  # type: ignore[no-untyped-call,no-any-return]
+        return _Sum.apply(grad)
 
 
 class _Gather(torch.autograd.Function):
@@ -225,4 +225,4 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         n, rank = len(grad) // dist.get_world_size(), dist.get_rank()
-        return _Sum.apply(grad)[rank * n : (rank + 1) * n]  # type: ignore[no-untyped-call,no-any-return]
+        return _Sum.apply(grad)[rank * n : (rank + 1) * n]

@@ -55,7 +55,7 @@ def open_store() -> Any:
     """A connection of its own to the store that the processes met at."""
     store = dist.distributed_c10d._get_default_store()
     try:
-        return store.clone()
+        return store.clone()  # type: ignore[attr-defined]
     except Exception:  # not every kind can
         return store
 

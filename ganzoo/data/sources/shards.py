@@ -142,7 +142,7 @@ def _scan(path: Path) -> tuple[list[str], list[int], list[int], dict[str, int]]:
                     sizes.append(member.size)
                 elif member.name.endswith(".cls"):
                     classes[_key(member.name)] = _class_of(tar, member, path)
-                tar.members = []  # tarfile would keep them all
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
             end = path.stat().st_size
     except tarfile.ReadError as problem:
         hint = "" if _is_plain(path) else " Shards are read in place and must not be compressed: unpack it with gunzip."
