@@ -259,7 +259,10 @@ def test_batches_must_divide_into_micro_batches(plugins, monkeypatch):
     monkeypatch.setattr(tiny.TinyDiscriminator, "check_batch_size", lambda self, n: asked.append(n))
     for world_size in (1, 2):
         build.check_phases(recipe, plugins.registry, G, D, phases, world_size=world_size)
-    assert asked == [2, 1]
+    assert asked == [2, 2], "statistics over a batch are of all processes"
+    apart = recipe.model_copy(update={"system": recipe.system.model_copy(update={"whole_batch": False})})
+    build.check_phases(apart, plugins.registry, G, D, phases, world_size=2)
+    assert asked[2:] == [1]
     with pytest.raises(
         RecipeError, match=r"batch of 8 at 4 px does not divide.*accumulate 4.* in each of 4 processes; use .* of 16"
     ):

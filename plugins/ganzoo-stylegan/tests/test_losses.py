@@ -213,7 +213,7 @@ def test_path_length_penalty(monkeypatch, resolution):
     G, growth = Linear(c_dim=2), replace(GROWTH, resolution=resolution)
     batch = Batch(torch.zeros(6, 1, 8, 8), None, torch.randn(6, 3), torch.rand(6, 2), growth)
     y = torch.randn(3, 1, resolution, resolution)
-    monkeypatch.setattr(torch, "randn_like", lambda like: y)
+    monkeypatch.setattr(ganzoo.whole_batch, "randn", lambda *shape, device: y.reshape(shape))
     regularizer = PathLength(weight=2.0, decay=0.1, batch_shrink=2)
     regularizer.pl_mean.fill_(0.7)
     penalty = regularizer.terms(G, LabelDependent(), batch)["path_length"]
@@ -226,7 +226,7 @@ def test_path_length_penalty(monkeypatch, resolution):
     torch.testing.assert_close(regularizer.pl_mean, mean.detach())
     expected = torch.autograd.grad((2 * (lengths - mean) ** 2).mean(), G.matrix)[0]  # through the mean too
     torch.testing.assert_close(torch.autograd.grad(penalty.mean(), G.matrix)[0], expected)
-    w = batch.z[:3] + batch.gen_c[:3].sum(dim=1, keepdim=True)
+    w = batch.z[::2] + batch.gen_c[::2].sum(dim=1, keepdim=True)
     torch.testing.assert_close(G.seen, G.broadcast(w))
     assert G.noises == ["random"]
 
@@ -249,14 +249,13 @@ def test_running_mean_is_saved_and_settles():
 
 
 def test_running_mean_is_that_of_all_processes(monkeypatch):
-    """One process writes the checkpoint that all resume from. The penalty itself is each process's own."""
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    """And so is what lengths are compared with: the same total batch is the same training."""
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.add_(5.0))  # the other one has 5
     regularizer = PathLength(weight=1.0, decay=1.0)
-    penalties = regularizer.penalty(torch.tensor([2.0, 4.0]))
+    with ganzoo.whole_batch.together(0, 2, seed=0):
+        penalties = regularizer.penalty(torch.tensor([2.0, 4.0]))
     assert regularizer.pl_mean.item() == 4.0
-    assert penalties.tolist() == [1.0, 1.0]
+    assert penalties.tolist() == [4.0, 0.0]
 
 
 @pytest.mark.parametrize("resolution", [8, 16])
