@@ -118,7 +118,8 @@ def test_missing_empty_and_strange_paths_say_what_would_work(tmp_path):
     for name, message in {
         "nowhere": "no such file or folder",
         "empty": r"no images\. Looked for .*\.png",
-        "x.tar": r"not a folder of images, a \.zip",
+        "x.tar": "cannot be read as a tar",
+        "x.rar": r"not a folder of images, a \.zip",
         "x.zip": "cannot be read as a zip",
     }.items():
         with pytest.raises(DataError, match=message):
