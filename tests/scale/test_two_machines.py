@@ -54,7 +54,8 @@ def start(machine, address, recipe, outdir, log):
             "ip", "netns", "exec", machine, sys.executable, "-m", "torch.distributed.run", "--nnodes=2",
             "--nproc-per-node=1", "--max-restarts=5", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:29511",
             # It would find out by names of machines, and these two have the same one.
-            f"--rdzv-conf=is_host={int(address == ADDRESSES[0])}", "--rdzv-id=cable", f"--local-addr={address}", "-m", "ganzoo", "run", str(recipe), "--outdir", str(outdir),
+            f"--rdzv-conf=is_host={int(address == ADDRESSES[0])}", "--rdzv-id=cable", f"--local-addr={address}",
+            "-m", "ganzoo", "run", str(recipe), "--outdir", str(outdir),
             "--device=cpu", "--set", "train.checkpoint_kimg=0.08", "--set", "system.timeout=0.5",
         ],
         stdout=log, stderr=subprocess.STDOUT, env=environment,
