@@ -15,9 +15,8 @@ import uuid
 from collections.abc import Sequence
 from typing import IO
 
-import click
-
-from ganzoo.errors import GanzooError, LostProcessError, printable
+from ganzoo.console import echo
+from ganzoo.errors import GanzooError, LostProcessError
 from ganzoo.training.restarts import LAUNCH
 from ganzoo.training.signals import StopRequest
 

@@ -113,12 +113,14 @@ def test_folders_that_cannot_be_read_are_not_passed_over(folder, monkeypatch):
 
 def test_missing_empty_and_strange_paths_say_what_would_work(tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "x.tar").write_bytes(b"")
+    for name in ("x.tar", "x.rar"):
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / "x.zip").write_bytes(b"not a zip")
     for name, message in {
         "nowhere": "no such file or folder",
         "empty": r"no images\. Looked for .*\.png",
-        "x.tar": r"not a folder of images, a \.zip",
+        "x.tar": "cannot be read as a tar",
+        "x.rar": r"not a folder of images, a \.zip",
         "x.zip": "cannot be read as a zip",
     }.items():
         with pytest.raises(DataError, match=message):
