@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ganzoo.console import echo
 from ganzoo.errors import LostProcessError
 from ganzoo.training import distributed
 from ganzoo.training.distributed import Processes
@@ -120,6 +121,6 @@ def _where(thread: int | None) -> tuple[str, bool]:
 
 
 def _print_and_exit(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    echo(f"error: {message}", err=True)
     # The main thread is in a call that nothing interrupts.
     os._exit(LostProcessError.exit_code)

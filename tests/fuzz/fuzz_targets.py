@@ -238,7 +238,11 @@ def recipe_structure(case: Any, folder: Path) -> None:
 _LIKE: dict[type, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: st.one_of(st.integers(-1, 40), st.sampled_from([64, 1000, 16384, 10**6, 2**31, 2**53, 2**62, 2**63 - 1])),
-    float: st.one_of(st.floats(), st.floats(0, 1), st.sampled_from([0.0, 1e-300, 1e12, 1e300, 1.0, 0.5])),
+    float: st.one_of(
+        st.floats(allow_subnormal=False),
+        st.floats(0, 1, allow_subnormal=False),
+        st.sampled_from([0.0, 1e-300, 1e12, 1e300, 1.0, 0.5]),
+    ),
 }
 
 
