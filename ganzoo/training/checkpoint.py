@@ -44,7 +44,7 @@ class TrainingState:
     count: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     sums_of_ranks: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, list[float]] = field(default_factory=dict)
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)
     evaluate_as_at: int | None = None
     d_step: int = 0
     g_step: int = 0
@@ -208,7 +208,7 @@ def is_best(state: TrainingState, metric: str, value: float, *, lower_is_better:
     best = state.best.get(metric)
     if best is not None and (value >= best[0] if lower_is_better else value <= best[0]):
         return False
-    state.best[metric] = [value, state.nimg]
+    state.best[metric] = (value, state.nimg)
     return True
 
 

@@ -56,4 +56,4 @@ def test_best_is_remembered_with_its_time():
     assert is_best(state, "recall", 0.2, lower_is_better=False)
     assert is_best(state, "fid", 29.0)
     assert not is_best(state, "recall", 0.1, lower_is_better=False)
-    assert state.best == {"fid": [29.0, 20], "recall": [0.2, 20]}
+    assert state.best == {"fid": (29.0, 20), "recall": (0.2, 20)}
