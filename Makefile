@@ -14,7 +14,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 # FAULT_TRIALS=20: how often kill -9 strikes at a random moment; FAULT_SECONDS=600: begin no trial after so many.
 faults: install
