@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo import build
+from ganzoo import build, whole_batch
 from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training.players import Players, equip
@@ -40,6 +41,25 @@ class FakeMode:
         self._depth -= 1
         if self._depth == 0:
             self._entered.close()
+
+
+@contextmanager
+def pretended_group(world_size: int, *, whole: bool = True) -> Iterator[None]:
+    """Inside, this is process 0 of so many that train together; what it sends goes nowhere.
+
+    whole: as ``system.whole_batch``.
+    """
+    if world_size == 1:
+        yield
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=world_size)
+    try:
+        with whole_batch.together(0, world_size, seed=0, whole=whole):
+            yield
+    finally:
+        dist.destroy_process_group()
 
 
 class _Zeros(TorchDispatchMode):
