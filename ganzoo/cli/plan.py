@@ -69,7 +69,14 @@ def plan(
             machine, precision, notes = gpu_machine(loaded, gpu_type, precision, watts, measured)
         else:
             machine, precision, notes = this_machine(
-                loaded, plugins.registry, precision, watts, measured, c_dim=c_dim, progress=progress
+                loaded,
+                plugins.registry,
+                precision,
+                watts,
+                measured,
+                c_dim=c_dim,
+                progress=progress,
+                processes=max(processes),
             )
         plans = [
             make_plan(loaded, plugins.registry, machine, precision=precision, processes=n, progress=progress, **options)

@@ -67,5 +67,5 @@ def find_gpu(name: str) -> Gpu:
     gpu = GPUS.get(_ALSO.get(wanted, wanted))
     if gpu is None:
         near = did_you_mean(wanted, list(GPUS))
-        raise GanzooError(f"no GPU {name!r} in the table{near or ''}; there are: {', '.join(GPUS)}")
+        raise GanzooError(f"no GPU {name!r} in the table{near or '; there are: ' + ', '.join(GPUS)}")
     return gpu

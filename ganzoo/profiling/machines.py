@@ -74,6 +74,7 @@ def this_machine(
     *,
     c_dim: int,
     progress: Callable[[str], None],
+    processes: int = 1,
 ) -> tuple[Machine, str, list[str]]:
     """This machine: its rates, and the time of the resolutions whose steps are short, which tells how far a step is
     from the rates."""
@@ -112,6 +113,8 @@ def this_machine(
         f"rates measured: {rates.bf16 / 1e9:,.0f} GFLOP/s in bf16, {rates.fp32 / 1e9:,.0f} in fp32, "
         f"{rates.bandwidth / 1e9:.0f} GB/s; counted: operations, kernels, memory",
     ]
+    if processes > 1:
+        notes.append("more processes: each has a device as this one to itself, and sending costs nothing")
     return Machine(name, rates, None, times, factor, watts), system.precision, notes
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))  # tiny.py
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]  # guard.py, tiny.py
 
 
 @pytest.fixture(autouse=True)
