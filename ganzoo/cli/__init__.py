@@ -30,6 +30,8 @@ COMMANDS = {
     "eval": "Measure a snapshot or images: FID and its kin.",
     "compare": "Put two results of eval side by side.",
     "data": "Inspect and pack images.",
+    "plan": "Say what a recipe needs and how long it takes, before training.",
+    "bench": "Measure the training step of a recipe on this machine.",
     "recipe": "Check, show and document recipes.",
     "import": "Make a snapshot of the weights of another project.",
     "zoo": "List the installed GANs, with papers and recipes.",
