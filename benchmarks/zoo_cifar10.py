@@ -3,10 +3,12 @@
     python benchmarks/zoo_cifar10.py --list                                        # parameters of each
     python benchmarks/zoo_cifar10.py --data cifar10.zip --out zoo                  # all of them
     python benchmarks/zoo_cifar10.py --data cifar10.zip --out zoo --only dcgan --only biggan --kimg 0.5
+    python benchmarks/zoo_cifar10.py --out zoo --speed                             # how fast each is, side by side
     python benchmarks/zoo_cifar10.py --data cifar10.zip --out zoo --docs           # and the table into docs/zoo.md
 
 Each GAN has a folder in --out with its run and ``result.json``. One that has this file is not trained again; one whose
 run was stopped goes on. ``zoo.json``, ``zoo.md`` and a grid of images for each GAN are written anew after every GAN.
+``--speed`` takes steps of all of them in turn, round after round, so that what else the machine does strikes all alike.
 See docs/zoo.md for what is measured.
 """
 
@@ -17,7 +19,9 @@ import json
 import math
 import platform
 import re
+import statistics
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +31,14 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo.build import build_networks
+from ganzoo.build import build_growth, build_networks
 from ganzoo.errors import GanzooError
 from ganzoo.files import atomic, write_text
 from ganzoo.plugins import load_plugins
+from ganzoo.profiling.step import StepCase
 from ganzoo.recipe import Recipe, parse_recipe, strict_yaml
 from ganzoo.registry import Registry
-from ganzoo.training.system import choose_device, device_name
+from ganzoo.training.system import choose_device, choose_system, device_name
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "zoo.md"
@@ -130,7 +135,8 @@ ENTRIES = (
         g=("mlp", {"z_dim": 100, "hidden_dim": 280, "hidden_layers": 2}),
         d=("mlp", {"hidden_dim": 60, "hidden_layers": 2, "pieces": 5, "input_dropout": 0.2, "dropout": 0.5}),
         loss=LOGISTIC,
-        **DCGAN_ADAM,
+        lr=(0.001, 0.001),
+        betas=(0.5, 0.999),
     ),
     Entry("dcgan", **dcgan(60, 80), loss=LOGISTIC, **DCGAN_ADAM),
     Entry(
@@ -139,7 +145,7 @@ ENTRIES = (
         loss=LOGISTIC,
         **DCGAN_ADAM,
     ),
-    Entry("lsgan", **dcgan(60, 80), loss=("lsgan", {"a": 0.0, "b": 1.0, "c": 1.0}), **DCGAN_ADAM),
+    Entry("lsgan", **dcgan(60, 80), loss=("lsgan", {"a": -1.0, "b": 1.0, "c": 0.0}), **DCGAN_ADAM),
     Entry(
         "wgan",
         **dcgan(60, 80),
@@ -237,12 +243,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--list", action="store_true", help="print the GANs with their parameters, and train nothing")
+    parser.add_argument("--speed", action="store_true", help="train nothing: time steps of all GANs in turn")
     parser.add_argument("--docs", action="store_true", help="also write table and pictures into docs/zoo.md")
     args = parser.parse_args()
     try:
         entries = chosen(args.only)
         if args.list:
             print(listing(entries))
+            return
+        if args.speed:
+            write_text(args.out / "speed.json", json.dumps(speeds(entries, args.kimg, args.device), indent=1) + "\n")
+            write_results(args.out)
             return
         if args.data is None:
             raise GanzooError("--data: say where CIFAR-10 is: a folder, zip or pack of its images with labels")
@@ -326,7 +337,6 @@ def train_one(
     if result.signal is not None:
         raise KeyboardInterrupt
     run = result.run_dir
-    ticks = read_lines(run / "stats.jsonl")
     measured = read_lines(run / "metrics.jsonl")[-1]["results"]
     G, D = parameters(entry, registry)
     grid = run / f"fakes_{result.nimg // 1000:06d}.png"
@@ -338,7 +348,6 @@ def train_one(
         "nimg": result.nimg,
         "metrics": {r["name"]: {"value": r["value"], "standard_error": r["standard_error"]} for r in measured},
         "diversity": mean_distance(grid) / mean_distance(run / "reals.png"),
-        "images_per_second": images_per_second(ticks),
         "parameters": {"G": G, "D": D},
         "device": device_name(choose_device(device)),
         "threads": torch.get_num_threads(),
@@ -347,13 +356,35 @@ def train_one(
     write_text(folder / "result.json", json.dumps(found, indent=1) + "\n")
 
 
-def images_per_second(ticks: list[dict[str, Any]]) -> float:
-    """Over the whole of training, without evaluations; ticks: lines of stats.jsonl."""
-    shown, seconds = 0, 0.0
-    for tick in ticks:
-        seconds += tick["timing"]["sec_per_kimg"] * (tick["nimg"] - shown) / 1000
-        shown = tick["nimg"]
-    return shown / seconds
+def speeds(entries: list[Entry], kimg: float, device: str, *, rounds: int = 3, steps: int = 2) -> dict[str, Any]:
+    """Real images a second of each GAN over its whole training: medians of ``rounds`` rounds, in turn, of ``steps``."""
+    registry, cases = load_plugins().registry, {}
+    for entry in entries:
+        recipe = parse(entry, registry, data="cifar10.zip", kimg=kimg, device=device)
+        system = choose_system(recipe.system)
+        schedule = build_growth(recipe, registry)
+        for i, phase in enumerate(schedule.phases(round(kimg * 1000))):
+            growth = schedule.at((phase.start_nimg + phase.end_nimg) // 2)
+            c_dim = NUM_CLASSES if entry.labels else 0
+            case = StepCase.build(recipe, registry, growth, system=system, c_dim=c_dim)
+            case.step()
+            cases[entry.name, i] = (case, phase.end_nimg - phase.start_nimg)
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in cases}
+    for _ in range(rounds):
+        for key, (case, _) in cases.items():
+            case.synchronize()
+            start = time.perf_counter()
+            for _ in range(steps):
+                case.step()
+            case.synchronize()
+            seconds[key].append((time.perf_counter() - start) / steps / case.growth.batch_size)
+    found = {}
+    for entry in entries:
+        phases = [(key, shown) for key, (_, shown) in cases.items() if key[0] == entry.name]
+        total = sum(statistics.median(seconds[key]) * shown for key, shown in phases)
+        found[entry.name] = sum(shown for _, shown in phases) / total
+        print(f"{entry.name:<26}{found[entry.name]:>8.0f} img/s", flush=True)
+    return {"images_per_second": found, "system": system.describe(), "torch": torch.__version__}
 
 
 def mean_distance(grid: Path, size: int = 32) -> float:
@@ -370,17 +401,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def finished(out: Path) -> list[dict[str, Any]]:
     """Results there are, in the order of the zoo."""
+    speed = out / "speed.json"
+    measured = json.loads(speed.read_text(encoding="utf-8"))["images_per_second"] if speed.is_file() else {}
     paths = [out / entry.name / "result.json" for entry in ENTRIES]
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return [{**result, "images_per_second": measured.get(result["name"])} for result in results]
 
 
 def write_results(out: Path) -> None:
     """zoo.json and zoo.md."""
     found = finished(out)
+    if not found:
+        return
     settings = json.loads((out / "settings.json").read_text(encoding="utf-8"))
     write_text(out / "zoo.json", json.dumps({"settings": settings, "gans": found}, indent=1) + "\n")
-    if found:
-        write_text(out / "zoo.md", table(found, {r["name"]: f"{r['name']}/grid.png" for r in found}))
+    write_text(out / "zoo.md", table(found, {r["name"]: f"{r['name']}/grid.png" for r in found}))
 
 
 def table(found: list[dict[str, Any]], pictures: dict[str, str]) -> str:
@@ -394,7 +429,7 @@ def table(found: list[dict[str, Any]], pictures: dict[str, str]) -> str:
         fid, kid = (r["metrics"][name] for name in ("fid", "kid"))
         rows.append(
             f"| {r['name']} | {'yes' if r['labels'] else 'no'} | {number(fid)} | {number(kid)} | "
-            f"{r['diversity']:.2f} | {r['images_per_second']:.0f} | "
+            f"{r['diversity']:.2f} | {'' if r['images_per_second'] is None else round(r['images_per_second'])} | "
             f"{r['parameters']['G']:,} | {r['parameters']['D']:,} | [grid]({pictures[r['name']]}) |"
         )
     shown = ", ".join(f"{n:,}" for n in sorted({r["nimg"] for r in found}))

@@ -45,8 +45,6 @@ def trained(zoo, monkeypatch):
         run = outdir / "00000-run"
         run.mkdir(parents=True, exist_ok=True)
         write(run / "recipe.yaml", [])
-        ticks = [{"nimg": n, "timing": {"sec_per_kimg": s}} for n, s in ((1000, 10.0), (4000, 2.0))]
-        write(run / "stats.jsonl", ticks)
         results = [
             {"name": n, "value": v, "standard_error": e} for n, v, e in (("fid", 39.04, 0.089), ("kid", 1.3, None))
         ]
@@ -117,14 +115,49 @@ def test_wgan_is_that_of_its_recipe(zoo):
 
 
 def test_results_are_a_table_in_the_zoos_order(zoo, trained, tmp_path):
+    write(tmp_path / "speed.json", [{"images_per_second": {"dcgan": 249.6}}])
     assert run(zoo, tmp_path, "cgan", "dcgan") == []
     found = json.loads((tmp_path / "zoo.json").read_text())
     assert found["settings"] == {"kimg": 4.0, "seed": 0, "data": "cifar10.zip"}
     assert [r["name"] for r in found["gans"]] == ["dcgan", "cgan"]
     text = (tmp_path / "zoo.md").read_text()
     assert "| dcgan | no | 39.0 ± 0.1 | 1.30 | 1.00 | 250 | 963,720 | 1,033,920 | [grid](dcgan/grid.png) |" in text
-    assert "| cgan | yes |" in text and "*4,000 images shown to each, on " in text
+    cgan = next(line for line in text.splitlines() if line.startswith("| cgan | yes |"))
+    assert "| 1.00 |  | 1,002,120 |" in cgan, "its speed was not measured"
+    assert "*4,000 images shown to each, on " in text
     assert (tmp_path / "cgan" / "grid.png").is_file()
+
+
+def test_speed_of_a_gan_that_grows_is_over_all_its_phases(zoo, monkeypatch):
+    monkeypatch.setattr(zoo, "StepCase", Clocked)
+    monkeypatch.setattr(zoo.time, "perf_counter", lambda: Clocked.now)
+    found = zoo.speeds(zoo.chosen(["gan", "progan"]), 20.0, "cpu", rounds=3, steps=2)
+    assert found["images_per_second"]["gan"] == pytest.approx(32 / 32**2)
+    shares = {4: 0.1, 8: 0.2, 16: 0.2, 32: 0.5}  # a tenth of the images for each phase before the last
+    assert found["images_per_second"]["progan"] == pytest.approx(
+        1 / sum(share * r**2 / 32 for r, share in shares.items()),
+        rel=1e-3,  # phases end with whole batches
+    )
+
+
+class Clocked:
+    """A step that takes R^2 seconds at R px, in place of StepCase."""
+
+    now = 0.0
+
+    def __init__(self, growth):
+        self.growth = growth
+
+    @classmethod
+    def build(cls, recipe, registry, growth, **options):
+        assert options["c_dim"] == 0
+        return cls(growth)
+
+    def step(self):
+        Clocked.now += self.growth.resolution**2
+
+    def synchronize(self):
+        pass
 
 
 def test_what_is_finished_is_skipped_and_what_is_not_goes_on(zoo, trained, tmp_path):
