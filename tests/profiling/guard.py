@@ -30,6 +30,7 @@ CASES = {
     "stylegan2 bf16, 32 px": ("stylegan2_ada_emoji", "bf16", _STYLEGAN2),
     "dcgan fp32": ("dcgan_64", "fp32", []),
 }
+SLOW = {"progan fp32", "stylegan2 bf16, 32 px"}
 
 
 def count(case: str) -> dict[str, dict[str, int]]:
