@@ -59,7 +59,7 @@ def gpu_machine(
     precision = asked or ("bf16" if gpu.bf16 else "fp32")
     notes = ["counted: operations, kernels, memory, bytes sent; estimated from the data sheet: seconds"]
     times = {} if measured is None else _read_measured(measured, precision)
-    if times:
+    if measured is not None:
         notes = [f"measured: s/kimg of one device ({measured.name}); counted: operations, memory; estimated: the rest"]
     machine = Machine(gpu.name, rates_of(gpu, precision), gpu, times, watts=gpu.watts if watts is None else watts)
     return machine, precision, notes
