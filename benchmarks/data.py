@@ -47,7 +47,7 @@ from ganzoo.training.system import choose_system
 
 BATCH_SIZE = 64
 PNG_IMAGES = 256
-LONGEST_STEP = 6.0  # seconds; longer ones are estimated
+LONGEST_STEP = 4.0  # seconds; longer ones are estimated
 
 
 def main() -> None:
