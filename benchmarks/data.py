@@ -8,6 +8,12 @@ as training does; ``PNG`` decodes PNG files of the full resolution with Pillow, 
 down to the resolution wanted. ``wait`` is how long a step that computes for --step-ms stands still for its next batch,
 without and with reading ahead. Cases take turns, round after round, and medians are printed, because shared machines
 drift. Files are in the page cache.
+
+    python benchmarks/data.py --against recipes/progan_1024.yaml --resolution 1024 --max-images 64
+
+prints, for every resolution from 4 px, how many times as long as the reading of an image its share of the training step
+takes. Steps are measured where they are short; where they are not, they are estimated from their counted operations, at
+the rate of the last measured one.
 """
 
 from __future__ import annotations
@@ -32,10 +38,16 @@ from ganzoo.data import Batches, TrainingData, batches, open_data
 from ganzoo.data.fit import mip_levels
 from ganzoo.data.images import to_pillow
 from ganzoo.plugins import load_plugins
-from ganzoo.recipe import DataConfig
+from ganzoo.profiling.bench import chosen_stretches
+from ganzoo.profiling.measuring import measure_parts, step_seconds
+from ganzoo.profiling.phases import count_step, growth_of
+from ganzoo.profiling.step import StepCase
+from ganzoo.recipe import DataConfig, load_recipe
+from ganzoo.training.system import choose_system
 
 BATCH_SIZE = 64
 PNG_IMAGES = 256
+LONGEST_STEP = 4.0  # seconds; longer ones are estimated
 
 
 def main() -> None:
@@ -48,6 +60,8 @@ def main() -> None:
     parser.add_argument(
         "--step-ms", type=float, default=20.0, help="length of the step that reading has to keep ahead of"
     )
+    parser.add_argument("--against", help="a recipe: compare reading with its training step at every resolution")
+    parser.add_argument("--set", dest="changes", action="append", default=[], help="of that recipe, as KEY=VALUE")
     parser.add_argument("--json", type=Path, help="also write the table here")
     args = parser.parse_args()
 
@@ -57,7 +71,10 @@ def main() -> None:
             **origin, img_resolution=args.resolution, max_images=args.max_images, cache=cache, skip_bad=10**9
         )
         data = open_data(config, load_plugins().registry)
-        table = measure(data, args.rounds, args.seconds, args.step_ms / 1000)
+        if args.against:
+            table = compare(data, args.against, args.changes, args.rounds, args.seconds)
+        else:
+            table = measure(data, args.rounds, args.seconds, args.step_ms / 1000)
     if args.json:
         args.json.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
@@ -92,6 +109,34 @@ def measure(data: TrainingData, rounds: int, seconds: float, step: float) -> lis
         )
         table.append(row)
         resolution *= 2
+    return table
+
+
+def compare(data: TrainingData, path: str, changes: list[str], rounds: int, seconds: float) -> list[dict[str, float]]:
+    """Print the ratio of step to reading, one row a resolution; returns the rows."""
+    registry = load_plugins().registry
+    recipe = load_recipe(path, registry, [f"data.img_resolution={data.info.img_resolution}", *changes])
+    system = choose_system(recipe.system)
+    print(f"{data.info.name}, {recipe.name} in {system.precision}, {system.threads} thread(s)")
+    print("resolution  batch  step img/s   source      reading img/s  step / reading")
+    table, rate_of_flops = [], 0.0
+    for stretch in chosen_stretches(recipe, registry, []):
+        cost = count_step(recipe, registry, stretch, precision=system.precision)
+        per_image, source = cost.flops / cost.images, "estimated"
+        if rate_of_flops == 0 or cost.flops / rate_of_flops < LONGEST_STEP:
+            case = StepCase.build(recipe, registry, growth_of(recipe, registry, stretch), system=system)
+            step = step_seconds(case, measure_parts(case, seconds=seconds * rounds, rounds=rounds)) / cost.images
+            rate_of_flops, source = per_image / step, "measured"
+        step = per_image / rate_of_flops
+        ahead = reader(data, stretch.resolution, "auto")
+        reading = statistics.median(rate(ahead, seconds) for _ in range(rounds))
+        ahead.close()
+        print(
+            f"{stretch.resolution:>10d} {stretch.batch_size:>6d} {1 / step:>11,.4g}   {source:<9s} {reading:>15,.0f} "
+            f"{step * reading:>15,.0f}"
+        )
+        row = {"resolution": stretch.resolution, "step": 1 / step, "reading": reading, "measured": source == "measured"}
+        table.append(row)
     return table
 
 

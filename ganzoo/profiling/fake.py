@@ -72,9 +72,7 @@ class _Zeros(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def fake_players(
-    mode: FakeMode, recipe: Recipe, registry: Registry, system: System, sizes: dict[str, int], world_size: int
-) -> Players:
+def fake_players(mode: FakeMode, recipe: Recipe, registry: Registry, system: System, sizes: dict[str, int]) -> Players:
     """As ``players.build_players``, with fake tensors. sizes: img_channels, c_dim, in_channels."""
     G, D = build.build_networks(recipe, registry, **sizes, device="meta")
     for player in (G, D):
@@ -82,7 +80,7 @@ def fake_players(
     with mode, _deepcopy_of_fakes():
         _make_fake(G, system.device)
         _make_fake(D, system.device)
-        return equip(recipe, registry, system, G, D, world_size=world_size)
+        return equip(recipe, registry, system, G, D)
 
 
 def _make_fake(module: nn.Module, device: torch.device) -> None:

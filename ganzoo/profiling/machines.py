@@ -57,10 +57,10 @@ def gpu_machine(
     if asked == "bf16" and not gpu.bf16:
         raise GanzooError(f"{gpu.name} does not compute in bf16; use --precision fp32")
     precision = asked or ("bf16" if gpu.bf16 else "fp32")
-    notes = ["counted: operations, kernels, memory, bytes sent; estimated from the data sheet: all times. Not measured"]
+    notes = ["counted: operations, kernels, memory, bytes sent; estimated from the data sheet: seconds"]
     times = {} if measured is None else _read_measured(measured, precision)
-    if times:
-        notes = [f"measured: s/kimg of {measured} for one device; counted: operations, memory; estimated: the rest"]
+    if measured is not None:
+        notes = [f"measured: s/kimg of one device ({measured.name}); counted: operations, memory; estimated: the rest"]
     machine = Machine(gpu.name, rates_of(gpu, precision), gpu, times, watts=gpu.watts if watts is None else watts)
     return machine, precision, notes
 
@@ -86,7 +86,7 @@ def this_machine(
     bare = Machine(name, rates, watts=watts)
     if measured is not None:
         times = _read_measured(measured, system.precision)
-        notes = [f"measured: s/kimg of {measured}; counted: operations, memory; estimated: the rest"]
+        notes = [f"measured: s/kimg ({measured.name}); counted: operations, memory; estimated: the rest"]
         return (
             Machine(name, rates, None, times, _factor(recipe, registry, bare, times, system, c_dim), watts),
             (system.precision),

@@ -103,9 +103,9 @@ class StepCase(Players):
         mode: Any = FakeMode() if fake else nullcontext()
         rng.seed_all(recipe.seed)
         if fake:
-            players = fake_players(mode, recipe, registry, system, sizes, processes.world_size)
+            players = fake_players(mode, recipe, registry, system, sizes)
         else:
-            players = build_players(recipe, registry, system, **sizes, world_size=processes.world_size)
+            players = build_players(recipe, registry, system, **sizes)  # its schedule is asked for no state
         rng.seed_own(recipe.seed, processes.rank, processes.world_size)
         state = TrainingState()
         if degradation is not None:
