@@ -141,7 +141,9 @@ def test_second_derivatives_agree_with_differences(network):
 
 def test_in_bf16_it_is_as_exact_as_without(network):
     """Sums of bf16 gradients may be taken in another order: what counts is the distance from the fp32 result."""
-    exact, plain, again = (results(network, r, precision=p)[0] for r, p in ((None, "fp32"), (None, "bf16"), (8, "bf16")))
+    exact, plain, again = (
+        results(network, r, precision=p)[0] for r, p in ((None, "fp32"), (None, "bf16"), (8, "bf16"))
+    )
     assert torch.equal(plain["loss"], again["loss"])
     for name, value in exact.items():
         if value is not None and "gradient" in name:
@@ -157,7 +159,9 @@ def test_the_common_generator_is_replayed_too():
         # As the second of two processes draws; it does not exchange anything here.
         with whole_batch.together(1, 2, seed=7):
             network.eval()
-            found.append(results(network, from_resolution)[0] | {"common": torch.tensor(whole_batch.get_state()["cpu"])})
+            found.append(
+                results(network, from_resolution)[0] | {"common": torch.tensor(whole_batch.get_state()["cpu"])}
+            )
     assert_alike(*found, 1e-12)
 
 

@@ -86,4 +86,6 @@ def test_terms_gradients_and_buffers_are_the_same(case):
             assert again[name] is None, name
         else:
             torch.testing.assert_close(again[name], value, rtol=1e-6, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
-    assert any(v is not None and v.abs().max() > 1e-6 for k, v in plain.items() if "gradient of blocks" in k or "layers" in k)
+    assert any(
+        v is not None and v.abs().max() > 1e-6 for k, v in plain.items() if "gradient of blocks" in k or "layers" in k
+    )
