@@ -198,7 +198,7 @@ def _buffers(block: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 
 def _generators(tensors: Sequence[Tensor]) -> list[torch.Generator]:
-    """All that a block may draw from: torch's own of the CPU and of the tensors' GPU, and the processes' common ones."""
+    """All that a block may draw from: torch's own, also of the tensors' GPU, and the processes' common ones."""
     gpus = {tensor.device for tensor in tensors if tensor.is_cuda}
     generators = [torch.default_generator, *whole_batch.generators(device.type for device in gpus)]
     for device in gpus:

@@ -18,7 +18,7 @@ from ganzoo.recomputation import recomputing
 
 
 class Block(nn.Module):
-    """What makes it hard: random numbers, statistics of the batch, a power iteration, an input that needs no gradient."""
+    """What makes it hard: random numbers, statistics of the batch, a power iteration, an activation in place."""
 
     def __init__(self, *, common: bool = False) -> None:
         super().__init__()

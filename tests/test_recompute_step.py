@@ -16,16 +16,18 @@ REGISTRY = load_plugins().registry
 SMALL = {"fmap_base": 64, "fmap_max": 8}
 STYLE = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2}
 WIDE = {"channel_base": 128, "channel_max": 8}
+LOGISTIC = ["non-saturating", "r1"]
 CASES = {
     # generator, discriminator, objective, resolution, alpha
     "progan fading": ("progan", {"z_dim": 8, **SMALL}, "progan", SMALL, ["wgan-gp"], 16, 0.5),
-    "progan unfused": ("progan", {"z_dim": 8, **SMALL}, "progan", {**SMALL, "fused_scale": False}, ["wgan-gp"], 16, 1.0),
-    "stylegan fading": ("stylegan", {**STYLE, **SMALL}, "stylegan", SMALL, ["non-saturating", "r1", "path-length"], 16, 0.5),
-    "stylegan2": ("stylegan2", {**STYLE, **WIDE}, "stylegan2", WIDE, ["non-saturating", "r1", "path-length"], 16, 1.0),
+    "progan unfused": ("progan", {"z_dim": 8, **SMALL}, "progan",
+                       {**SMALL, "fused_scale": False}, ["wgan-gp"], 16, 1.0),
+    "stylegan fading": ("stylegan", {**STYLE, **SMALL}, "stylegan", SMALL, [*LOGISTIC, "path-length"], 16, 0.5),
+    "stylegan2": ("stylegan2", {**STYLE, **WIDE}, "stylegan2", WIDE, [*LOGISTIC, "path-length"], 16, 1.0),
     "stylegan2 residual": ("stylegan2", {**STYLE, **WIDE, "architecture": "resnet"}, "stylegan2",
-                           {**WIDE, "architecture": "skip"}, ["non-saturating", "r1", "r2", "path-length"], 16, 1.0),
+                           {**WIDE, "architecture": "skip"}, [*LOGISTIC, "r2", "path-length"], 16, 1.0),
     "stylegan3": ("stylegan3", {**STYLE, **WIDE, "num_layers": 4, "num_critical": 1}, "stylegan2", WIDE,
-                  ["non-saturating", "r1"], 16, 1.0),
+                  LOGISTIC, 16, 1.0),
     "biggan": ("biggan", {"z_dim": 6, "ch": 8, "shared_dim": 4, "attn_resolutions": [16]}, "biggan",
                {"ch": 8, "attn_resolutions": [8]}, ["biggan-hinge", "r1"], 16, 1.0),
 }  # fmt: skip

@@ -46,7 +46,7 @@ class NoWaiting(TorchDispatchMode):
             assert all(t.device != META for t in tensors), f"{name} waits for the device"
         if name == "aten::_to_copy" and kwargs.get("device") is not None and tensors[0].numel() > 0:
             source, target = tensors[0].device, torch.device(kwargs["device"])
-            assert source == target or target == META and kwargs.get("non_blocking"), (
+            assert source == target or (target == META and kwargs.get("non_blocking")), (
                 f"a copy from {source} to {target}"
             )
         if name == "aten::copy_" and tensors[0].device != tensors[1].device:
