@@ -16,23 +16,23 @@ TermsOf = Callable[[Generator, Discriminator, Batch], dict[str, Tensor]]
 
 
 class Regularizers:
-    """All regularizers of a run, by player."""
+    """All regularizers of a run, by player. all: in the recipe's order."""
 
     def __init__(self, regularizers: Sequence[Regularizer]) -> None:
-        self._all = list(regularizers)
+        self.all = list(regularizers)
 
     def of_every_step(self, player: str) -> list[TermsOf]:
         """Terms that belong to the player's loss."""
-        return [r.terms for r in self._all if r.player == player and r.every <= 1]
+        return [r.terms for r in self.all if r.player == player and r.every <= 1]
 
     def due(self, player: str, step: int) -> list[Regularizer]:
         """Lazy ones that get an optimiser step of their own after the player's step number ``step``."""
-        return [r for r in self._all if r.player == player and r.every > 1 and step % r.every == 0]
+        return [r for r in self.all if r.player == player and r.every > 1 and step % r.every == 0]
 
     @torch.no_grad()
     def after_step(self, player: str, module: nn.Module) -> None:
         """Let the player's regularizers at its weights, after an optimiser step."""
-        for r in self._all:
+        for r in self.all:
             if r.player == player:
                 r.after_step(module)
 
@@ -42,7 +42,7 @@ class Regularizers:
         Learning rate times this, and betas to this power, make Adam move as far, and remember as long, as without
         (Karras et al. 2020, appendix B).
         """
-        return 1 / (1 + sum(1 / r.every for r in self._all if r.player == player and r.every > 1))
+        return 1 / (1 + sum(1 / r.every for r in self.all if r.player == player and r.every > 1))
 
 
 class AugmentedDiscriminator(Discriminator):

@@ -30,8 +30,9 @@ from ganzoo.training import distributed
 from ganzoo.training.divergence import step_if_finite
 from ganzoo.training.ema import ema_beta, update_ema
 from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
+from ganzoo.training.players import Players
 from ganzoo.training.report import Reporter
-from ganzoo.training.session import Session, open_session
+from ganzoo.training.session import open_session
 from ganzoo.training.signals import StopRequest
 
 Player = Literal["D", "G"]
@@ -67,7 +68,7 @@ def train(
         open_session(recipe, plugins, outdir=outdir, resume_from=resume_from, reporter=reporter) as s,
         StopRequest() as stop,  # until here there is no step to finish, and Ctrl-C interrupts at once
     ):
-        G, D, G_ema, loss, state, config = s.G, s.D, s.G_ema, s.loss, s.state, recipe.train
+        state, config = s.state, recipe.train
         total_nimg = round(config.total_kimg * 1000)
         s.report.start(state.nimg, total_nimg)
 
@@ -90,33 +91,14 @@ def train(
 
             # Train D. An update from numbers that are not finite is left out.
             s.left_out.begin()
-            G.requires_grad_(False)
-            D.requires_grad_(True)
-            for _ in range(config.d_steps):
-                real, c = s.reals.next(growth)
-                take_step(s, "D", make_batch(s, real, c, growth), [loss.d_loss, *s.regularizers.of_every_step("D")])
-                take_lazy_steps(s, "D", state.d_step, real, c, growth)
-                if isinstance(s.D_seen, AugmentedDiscriminator):
-                    s.D_seen.adapt(real, c, growth, state.d_step, parts=config.accumulate)
-                state.d_step += 1
+            real, c = train_D(s, growth)
 
             # Train G, on fresh latents.
-            G.requires_grad_(True)
-            D.requires_grad_(False)
-            take_step(s, "G", make_batch(s, real, c, growth), [loss.g_loss, *s.regularizers.of_every_step("G")])
-            take_lazy_steps(s, "G", state.g_step, real, c, growth)
-            state.g_step += 1
+            train_G(s, real, c, growth)
             s.left_out.end()
 
             # Update G_ema.
-            beta = ema_beta(
-                growth.batch_size,
-                state.nimg,
-                beta=config.ema_beta,
-                half_life_kimg=config.ema_kimg,
-                rampup=config.ema_rampup,
-            )
-            update_ema(G_ema, G, beta)
+            follow_G(s, growth)
 
             # Advance the clock.
             before, state.nimg = state.nimg, state.nimg + growth.batch_size
@@ -154,7 +136,47 @@ def train(
         return TrainingResult(s.run_dir, state.nimg, stopped_by)
 
 
-def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) -> Batch:
+def train_D(s: Players, growth: GrowthState) -> tuple[Tensor, Tensor | None]:
+    """The step of D: ``d_steps`` updates, those of lazy regularizers, and now and then its augmentation.
+
+    Returns the last real images, and their labels.
+    """
+    s.G.requires_grad_(False)
+    s.D.requires_grad_(True)
+    terms_of = [s.loss.d_loss, *s.regularizers.of_every_step("D")]
+    for _ in range(s.recipe.train.d_steps):
+        real, c = s.reals.next(growth)
+        take_step(s, "D", make_batch(s, real, c, growth), terms_of)
+        take_lazy_steps(s, "D", s.state.d_step, real, c, growth)
+        if isinstance(s.D_seen, AugmentedDiscriminator):
+            s.D_seen.adapt(real, c, growth, s.state.d_step, parts=s.recipe.train.accumulate)
+        s.state.d_step += 1
+    return real, c
+
+
+def train_G(s: Players, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+    """The step of G, and those of lazy regularizers. real: the images that D saw, whose place in a batch is theirs."""
+    s.G.requires_grad_(True)
+    s.D.requires_grad_(False)
+    take_step(s, "G", make_batch(s, real, c, growth), [s.loss.g_loss, *s.regularizers.of_every_step("G")])
+    take_lazy_steps(s, "G", s.state.g_step, real, c, growth)
+    s.state.g_step += 1
+
+
+def follow_G(s: Players, growth: GrowthState) -> None:
+    """Update G_ema, before the clock advances."""
+    config = s.recipe.train
+    beta = ema_beta(
+        growth.batch_size,
+        s.state.nimg,
+        beta=config.ema_beta,
+        half_life_kimg=config.ema_kimg,
+        rampup=config.ema_rampup,
+    )
+    update_ema(s.G_ema, s.G, beta)
+
+
+def make_batch(s: Players, real: Tensor, c: Tensor | None, growth: GrowthState) -> Batch:
     """Real images with fresh latents (or the images to translate that came with them), and labels to generate with.
 
     Labels are drawn anew, if the data have any; those of pairs are the real images' own.
@@ -164,7 +186,7 @@ def make_batch(s: Session, real: Tensor, c: Tensor | None, growth: GrowthState) 
     return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
 
 
-def take_step(s: Session, player: Player, batch: Batch, terms_of: Sequence[TermsOf], *, strength: int = 1) -> None:
+def take_step(s: Players, player: Player, batch: Batch, terms_of: Sequence[TermsOf], *, strength: int = 1) -> None:
     """One optimiser step of one player, on the sum of the means of all the terms, ``strength`` times.
 
     Of the batch as a whole, or with ``train.accumulate`` of one part of it after another, whose gradients add up.
@@ -187,7 +209,7 @@ def take_step(s: Session, player: Player, batch: Batch, terms_of: Sequence[Terms
     s.count_terms(player, logged, left_out, lazy=strength > 1)
 
 
-def take_lazy_steps(s: Session, player: Player, step: int, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+def take_lazy_steps(s: Players, player: Player, step: int, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
     """An optimiser step for every lazy regularizer that is due, as many times stronger as it is rarer."""
     for regularizer in s.regularizers.due(player, step):
         take_step(s, player, make_batch(s, real, c, growth), [regularizer.terms], strength=regularizer.every)

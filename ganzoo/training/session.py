@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer, RMSprop
 
 import ganzoo
 from ganzoo import build, whole_batch
@@ -24,10 +22,9 @@ from ganzoo.data import open_data
 from ganzoo.errors import CheckpointError, GanzooError, LostProcessError
 from ganzoo.evaluation.results import Result
 from ganzoo.files import write_text
-from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Loss
+from ganzoo.interfaces import GrowthState
 from ganzoo.plugins import LoadedPlugins
-from ganzoo.recipe import OptimizerConfig, Recipe, dump_recipe, load_recipe, parse_recipe
-from ganzoo.recipe.models import RMSpropArgs
+from ganzoo.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.registry import Registry
 from ganzoo.training import checkpoint, distributed, restarts, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
@@ -35,7 +32,7 @@ from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
 from ganzoo.training.distributed import Processes
 from ganzoo.training.divergence import LeftOut, all_finite
 from ganzoo.training.evaluation import TrainingMetrics, record_of
-from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
+from ganzoo.training.extras import AugmentedDiscriminator
 from ganzoo.training.grids import GridMaker
 from ganzoo.training.observers import Observers
 from ganzoo.training.plan import (
@@ -45,6 +42,7 @@ from ganzoo.training.plan import (
     describe_networks,
     describe_phases,
 )
+from ganzoo.training.players import Players, build_players, make_optimizer
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
@@ -52,32 +50,18 @@ from ganzoo.training.system import System, choose_system, device_name
 from ganzoo.training.watchdog import Watchdog
 from ganzoo.weights import read_metadata
 
+__all__ = ["Session", "is_out_of_memory", "make_optimizer", "open_session"]
+
 _LEFT_OUT = "/left out"  # in the running totals, behind the name of a player: how many of its updates
 
 
 @dataclass
-class Session:
-    """The live objects of one run.
+class Session(Players):
+    """The live objects of one run. ``sums`` holds the running totals of the logged terms, on the device."""
 
-    ``D_seen`` is D, with its augmentation if there is one. ``sums`` holds the running totals of the logged terms, on
-    the device.
-    """
-
-    recipe: Recipe
     run_dir: Path
-    system: System
     processes: Processes
     report: Reporter
-    G: Generator
-    D: Discriminator
-    G_ema: Generator
-    D_seen: Discriminator
-    loss: Loss
-    regularizers: Regularizers
-    schedule: GrowthSchedule
-    opt_G: Optimizer
-    opt_D: Optimizer
-    trainee: Trainee
     state: TrainingState
     reals: RealImages
     grids: GridMaker
@@ -373,25 +357,15 @@ def open_session(
         if data.inputs is not None:
             in_channels = data.inputs.info.img_channels
         sizes = {"img_channels": info.img_channels, "c_dim": info.c_dim, "in_channels": in_channels}
-        G, D = build.build_networks(recipe, plugins.registry, **sizes, device="cpu")
-        for player in (G, D):
-            player.to(system.device).to(memory_format=system.memory_format)  # type: ignore[call-overload]
-        G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-        schedule = build.build_growth(recipe, plugins.registry, world_size=processes.world_size)
-        loss, parts, augmentation = build.build_objective(recipe, plugins.registry, G, D)
-        regularizers = Regularizers(parts)
-        D_seen = D if augmentation is None else AugmentedDiscriminator(D, augmentation.to(system.device))
-        opt_G = make_optimizer(recipe.optimizer, G, regularizers.steps_share("G"))
-        opt_D = make_optimizer(recipe.optimizer, D, regularizers.steps_share("D"))
-        modules: dict[str, torch.nn.Module] = {"G": G, "D": D, "G_ema": G_ema}
-        others = {"loss": loss, "augmentation": augmentation} | {f"regularizer{i}": r for i, r in enumerate(parts)}
-        for name, part in others.items():
-            if isinstance(part, torch.nn.Module):  # with running statistics of its own
-                modules[name] = part.to(system.device)
-        trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
+        players = build_players(recipe, plugins.registry, system, **sizes, world_size=processes.world_size)
+        G, D, G_ema, schedule, trainee = players.G, players.D, players.G_ema, players.schedule, players.trainee
         rng.seed_own(recipe.seed, processes.rank, processes.world_size)
         phases = schedule.phases(round(recipe.train.total_kimg * 1000))
-        for line in (*describe_networks(recipe, G, D), *describe_losses(recipe, parts), *describe_phases(phases)):
+        for line in (
+            *describe_networks(recipe, G, D),
+            *describe_losses(recipe, players.regularizers.all),
+            *describe_phases(phases),
+        ):
             report.log(line)
         build.check_phases(recipe, plugins.registry, G, D, phases, world_size=processes.world_size)
         batch.enter_context(
@@ -440,8 +414,8 @@ def open_session(
             )
             with whole_batch.alone():
                 metrics.rehearse(G_ema, schedule.at(0))
-        keep = {} if recipe.train.on_divergence != "skip" else {k: m for k, m in modules.items() if k != "G_ema"}
-        left_out = LeftOut(state, keep, system.device)
+        learning = {name: module for name, module in trainee.modules.items() if name != "G_ema"}
+        left_out = LeftOut(state, learning if recipe.train.on_divergence == "skip" else {}, system.device)
         watch = CollapseWatch(
             data,
             G,
@@ -462,9 +436,10 @@ def open_session(
             "ganzoo": ganzoo.__version__,
         }
         session = Session(
-            recipe, run_dir, system, processes, report, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D,
-            trainee, state, reals, grids, metrics, observers, watch, left_out, metadata, sums,
-            (state.nimg, time.perf_counter()), watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg),
+            **vars(players), run_dir=run_dir, processes=processes, report=report, state=state, reals=reals, grids=grids,
+            metrics=metrics, observers=observers, watch=watch, left_out=left_out, metadata=metadata, sums=sums,
+            tick_start=(state.nimg, time.perf_counter()),
+            watchdog=(watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg)),
         )  # fmt: skip
         batch.callback(watchdog.close)
         if state.nimg == 0 and processes.is_main:
@@ -504,18 +479,6 @@ def _sums_of(state: TrainingState, processes: Processes, device: torch.device) -
 def is_out_of_memory(error: Exception) -> bool:
     """Of a GPU, or of the CPU, for which torch has no class of its own."""
     return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
-
-
-def make_optimizer(config: OptimizerConfig, player: torch.nn.Module, steps_share: float = 1.0) -> Optimizer:
-    """Adam or RMSprop over all of a player's parameters; the schedule sets the learning rate before each step.
-
-    steps_share: of ``Regularizers``.
-    """
-    if isinstance(config.args, RMSpropArgs):
-        alpha, momentum = config.args.alpha**steps_share, config.args.momentum**steps_share
-        return RMSprop(player.parameters(), lr=0.0, alpha=alpha, eps=config.args.eps, momentum=momentum)
-    beta1, beta2 = (float(beta) ** steps_share for beta in config.args.betas)
-    return Adam(player.parameters(), lr=0.0, betas=(beta1, beta2), eps=config.args.eps, fused=True)
 
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
