@@ -87,8 +87,8 @@ class _Call:
         try:
             for generator, state in self.random:
                 generator.set_state(state)
-            for module, name, buffer in self.buffers:
-                module._buffers[name] = buffer.clone()
+            for module, name, copied in self.buffers:
+                module._buffers[name] = copied.clone()
             with _autocast(self.autocast):
                 outputs = self.call(tensors)
         finally:
@@ -137,11 +137,11 @@ class _Backward(torch.autograd.Function):
             if gradient is not None and outer is not None and gradient.requires_grad
         ]
         results: list[Tensor | None] = [None] * len(needed)
-        places = [i for i, tensor in enumerate((*grads, *leaves)) if needed[i] and tensor is not None]
-        if pairs and places:
-            given = [(*grads, *leaves)[i] for i in places]
+        given = [(i, tensor) for i, tensor in enumerate((*grads, *leaves)) if needed[i] and tensor is not None]
+        if pairs and given:
+            places, tensors = zip(*given, strict=True)
             inner, outer = zip(*pairs, strict=True)
-            for i, result in zip(places, torch.autograd.grad(inner, given, outer, allow_unused=True), strict=True):
+            for i, result in zip(places, torch.autograd.grad(inner, tensors, outer, allow_unused=True), strict=True):
                 results[i] = result
         return None, None, None, *results
 

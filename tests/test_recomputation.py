@@ -148,7 +148,7 @@ def test_in_bf16_it_is_as_exact_as_without(network):
     for name, value in exact.items():
         if value is not None and "gradient" in name:
             errors = [(found[name] - value).norm() / value.norm() for found in (plain, again)]
-            assert errors[1] < 1.3 * errors[0] + 1e-3 and errors[1] < 0.1, (name, errors)
+            assert errors[1] < 1.3 * errors[0] + 1e-3 and errors[1] < 0.2, (name, errors)
 
 
 def test_the_common_generator_is_replayed_too():

@@ -1,7 +1,7 @@
 """Which precision and memory format are fastest at a resolution: a short measurement of the step itself, on copies.
 
-It is made on CPUs, where the recipe leaves the precision open, once for each resolution and batch. GPUs take the rule of
-``choose_system``. So do steps of less than ``LEAST_FLOP``, some hundredths of a second in which nothing is to be won,
+It is made on CPUs, where the recipe leaves the precision open, once for each resolution and batch. GPUs take the rule
+of ``choose_system``. So do steps of less than ``LEAST_FLOP``, some hundredths of a second with nothing to be won,
 and CPUs without bf16 instructions take no bf16. What was measured is kept in ``choices.json`` of the cache folder, for
 the same kind of CPU, number of threads, torch, components and sizes.
 """
@@ -14,6 +14,7 @@ import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import write_text
 from ganzoo.interfaces import GrowthState
 from ganzoo.recipe import Recipe
-from ganzoo.training.system import System, cpu_computes_in_bf16, name_of_format
+from ganzoo.training.choices import Choice
+from ganzoo.training.system import System, cpu_computes_in_bf16
 
 LEAST_FLOP = 2e9  # of a step of D and one of G
 _SECONDS = 2.0  # of repeating what takes less
@@ -35,15 +37,15 @@ _MARGIN = 0.97  # of the rule's time: less is no reason to leave it
 Candidate = tuple[str, str]  # precision, memory format
 
 
-def candidates(recipe: Recipe, system: System) -> list[Candidate]:
+def candidates(recipe: Recipe, rule: Choice, device: torch.device) -> list[Candidate]:
     """What may be chosen, the rule first."""
-    rule = (system.precision, name_of_format(system.memory_format))
-    if recipe.system.precision != "auto" or system.device.type != "cpu":
-        return [rule]
+    first = (rule.precision, rule.memory_format)
+    if recipe.system.precision != "auto" or device.type != "cpu":
+        return [first]
     precisions = ["bf16", "fp32"] if cpu_computes_in_bf16() else ["fp32"]
     wanted = recipe.system.memory_format
     formats = ["channels_last", "contiguous"] if wanted == "auto" else [wanted]
-    return sorted(((p, f) for p in precisions for f in formats), key=lambda candidate: candidate != rule)
+    return sorted(((p, f) for p in precisions for f in formats), key=lambda candidate: candidate != first)
 
 
 def choose(trial: Trial, allowed: Sequence[Candidate]) -> tuple[Candidate, dict[Candidate, float]]:
@@ -132,17 +134,15 @@ def remembered(key: str, allowed: list[Candidate]) -> Candidate | None:
     """What was measured before, on this machine or one like it."""
     found = _read(cache_root() / "choices.json").get(key)
     values = (found.get("precision"), found.get("memory_format")) if isinstance(found, dict) else None
-    return values if values in allowed else None  # type: ignore[return-value]
+    return next((candidate for candidate in allowed if candidate == values), None)
 
 
 def remember(key: str, candidate: Candidate, what: str) -> None:
     """what: for people who look into the file. A cache that cannot be written is no reason to end a run."""
     path = cache_root() / "choices.json"
     entry = {"precision": candidate[0], "memory_format": candidate[1], "what": what}
-    try:
+    with suppress(GanzooError):
         write_text(path, json.dumps({**_read(path), key: entry}, indent=1) + "\n")
-    except GanzooError:
-        pass
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ computes as it did before and measures nothing anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ganzoo.files import write_text
 from ganzoo.interfaces import GrowthState, Phase
 from ganzoo.recipe import Recipe
 from ganzoo.training.checkpoint import TrainingState
-from ganzoo.training.system import System, format_called, name_of_format
+from ganzoo.training.system import System, name_of_format
 
 CHOICES_FILE = "choices.json"
 
@@ -37,7 +36,7 @@ class Choice:
 
 
 def as_recipe_says(recipe: Recipe, system: System) -> Choice:
-    """What the recipe says; for what it leaves open, the rule: that of ``choose_system``, and nothing to save memory."""
+    """What the recipe says; for what it leaves open, the rule: of ``choose_system``, and nothing to save memory."""
     accumulate, recompute = recipe.train.accumulate, recipe.system.recompute
     return Choice(
         system.precision,
@@ -75,7 +74,7 @@ class Choices:
     def __init__(self, recipe: Recipe, system: System, state: TrainingState, *, kind: str) -> None:
         """kind: of device, such as its name."""
         self._open, self._state, self._kind = left_open(recipe), state, kind
-        self._rule = as_recipe_says(recipe, system)
+        self.rule = as_recipe_says(recipe, system)
         self._path: Path | None = None
 
     def attach(self, run_dir: Path, *, writes: bool) -> None:
@@ -98,7 +97,7 @@ class Choices:
 
     def of(self, name: str) -> Choice:
         """How to compute steps of that name, as far as it is known."""
-        return replace(self._rule, **self.decided(name))
+        return replace(self.rule, **self.decided(name))
 
     def open(self, name: str) -> set[str]:
         """What is to be chosen yet."""
@@ -115,9 +114,7 @@ class Choices:
             write_text(self._path, json.dumps(self._state.choices, indent=2) + "\n")
 
 
-def rearrange(
-    modules: list[torch.nn.Module], optimizers: list[Optimizer], memory_format: torch.memory_format
-) -> None:
+def rearrange(modules: list[torch.nn.Module], optimizers: list[Optimizer], memory_format: torch.memory_format) -> None:
     """Lay weights, and what the optimisers keep of them, out in another memory format; values stay the same."""
     for module in modules:
         module.to(memory_format=memory_format)  # type: ignore[call-overload]
@@ -138,11 +135,3 @@ def describe(choice: Choice) -> str:
     if choice.compile:
         parts.append("compiled")
     return ", ".join(parts)
-
-
-Log = Callable[[str], None]
-
-__all__ = [
-    "CHOICES_FILE", "Choice", "Choices", "Log", "as_recipe_says", "describe", "format_called", "left_open", "name_of",
-    "rearrange",
-]  # fmt: skip

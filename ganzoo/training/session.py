@@ -28,6 +28,7 @@ from ganzoo.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.registry import Registry
 from ganzoo.training import checkpoint, distributed, restarts, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
+from ganzoo.training.choices import Choices
 from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
 from ganzoo.training.distributed import Processes
 from ganzoo.training.divergence import LeftOut, all_finite
@@ -69,9 +70,11 @@ class Session(Players):
     observers: Observers
     watch: CollapseWatch
     left_out: LeftOut
+    choices: Choices
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
+    entered: str = ""  # how the present steps are computed was chosen for steps of this name
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(Processes(), math.inf))
 
     def end_tick(self, growth: GrowthState) -> None:
@@ -175,6 +178,7 @@ class Session(Players):
             world_size=self.processes.world_size,
             seed=self.recipe.seed,
         )
+        restored.choices |= self.state.choices
         vars(self.state).update(vars(restored))  # other parts hold this object
         self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
         self.sums = _sums_of(restored, self.processes, self.system.device)
@@ -182,6 +186,7 @@ class Session(Players):
         self.left_out.reset()
         rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
         self.reals.close()
+        self.entered = ""
         self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
         self.report.attach(self.run_dir, self.state.nimg)
         self.tick_start = (self.state.nimg, time.perf_counter())
@@ -385,6 +390,8 @@ def open_session(
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
 
+        choices = Choices(recipe, system, state, kind=device_name(system.device))
+
         # Open the run folder, now that nothing can be wrong any more.
         run_dir = resume_from or _new_run_dir(recipe, info.name, outdir, processes, system.device)
         if lock is None and processes.is_main:
@@ -393,6 +400,7 @@ def open_session(
             write_text(run_dir / rundir.RECIPE_FILE, dump_recipe(recipe))
         report.attach(run_dir, state.nimg, evaluated=state.evaluate_as_at is None)
         report.log(f"run folder: {run_dir}")
+        choices.attach(run_dir, writes=processes.is_main)
         if degradation is not None:
             degradation = degradation.to(system.device)
         with whole_batch.alone():
@@ -424,7 +432,7 @@ def open_session(
             grids,
             seed=recipe.seed,
             system=system,
-            parts=recipe.train.accumulate * (1 if recipe.system.whole_batch else processes.world_size),
+            parts=lambda: session.choice.accumulate * (1 if recipe.system.whole_batch else processes.world_size),
             log=report.log,
         )
         observers = Observers(plugins, active=processes.is_main, log=report.log)
@@ -437,7 +445,8 @@ def open_session(
         }
         session = Session(
             **vars(players), run_dir=run_dir, processes=processes, report=report, state=state, reals=reals, grids=grids,
-            metrics=metrics, observers=observers, watch=watch, left_out=left_out, metadata=metadata, sums=sums,
+            metrics=metrics, observers=observers, watch=watch, left_out=left_out, choices=choices,
+            metadata=metadata, sums=sums,
             tick_start=(state.nimg, time.perf_counter()),
             watchdog=(watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg)),
         )  # fmt: skip
@@ -558,6 +567,6 @@ def _resume(
 def _computed_by(system: System, processes: Processes) -> str:
     """All that decides on the last bits beside the recipe and the data."""
     return (
-        f"{processes.world_size} process(es) on {device_name(system.device)} in {system.precision} with "
+        f"{processes.world_size} process(es) on {device_name(system.device)} in {system.asked} with "
         f"{system.threads} thread(s), torch {torch.__version__}"
     )

@@ -26,6 +26,7 @@ class System:
     memory_format: torch.memory_format
     threads: int
     reason: str
+    asked: str = ""  # 'fp32' or 'bf16', or 'auto' with the rule's answer
 
     def use(self, precision: str, memory_format: torch.memory_format) -> None:
         """From now on; TF32 goes with bf16."""
@@ -59,7 +60,8 @@ def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes:
     torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    system = System(device, precision, memory_format, threads, reason)
+    asked = f"auto ({precision})" if config.precision == "auto" else precision
+    system = System(device, precision, memory_format, threads, reason, asked)
     system.use(precision, memory_format)
     return system
 

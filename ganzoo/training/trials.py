@@ -54,11 +54,10 @@ class Rehearsal:
         self.growth = growth
         self.players = Players(
             recipe=players.recipe, system=self.system, G_ema=players.G_ema, schedule=players.schedule,
-            trainee=players.trainee, **copies,
+            trainee=players.trainee, choice=choice, **copies,
         )  # fmt: skip
         self.players.state = TrainingState()
         self.players.reals = NoiseImages(self.players, n)
-        self.players.choice = choice
 
     def use(self, candidate: Candidate) -> None:
         precision, memory_format = candidate[0], format_called(candidate[1])

@@ -6,7 +6,6 @@ device that somebody waits for is looked for among the operations.
 
 from __future__ import annotations
 
-import copy
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,20 +13,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo import build
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import load_recipe
-from ganzoo.training import loop
+from ganzoo.training import loop, players
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.divergence import LeftOut
-from ganzoo.training.ema import update_ema
-from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.plan import assumed_sizes
 from ganzoo.training.reals import RealImages
-from ganzoo.training.session import Session
 from ganzoo.training.system import System
 
 META = torch.device("meta")
@@ -62,23 +57,21 @@ class NoSteps(torch.optim.Adam):
             assert any(p.grad is not None for p in group["params"])
 
 
-def session_on_meta(recipe) -> Session:
+def players_on_meta(recipe) -> players.Players:
     sizes = assumed_sizes(recipe, REGISTRY, c_dim=2 if recipe.data.labels else 0)
     G, D = build.build_networks(recipe, REGISTRY, **sizes, device=META)
-    loss, parts, augmentation = build.build_objective(recipe, REGISTRY, G, D)
-    for part in (loss, *parts, augmentation):
-        if isinstance(part, nn.Module):
-            part.to(META)
-    schedule, state = build.build_growth(recipe, REGISTRY), TrainingState()
-    degradation, _ = build.build_degradation(recipe, REGISTRY, img_channels=sizes["img_channels"])
     system = System(META, "fp32", torch.channels_last, 1, "")
+    s = players.equip(recipe, REGISTRY, system, G, D)
+    s.state = TrainingState()
+    schedule = s.schedule
+    degradation, _ = build.build_degradation(recipe, REGISTRY, img_channels=sizes["img_channels"])
     data: Any = SimpleNamespace(
         paired=recipe.data.inputs is not None and recipe.data.inputs.paired,
         inputs=None if recipe.data.inputs is None or degradation is not None else SimpleNamespace(),
         info=SimpleNamespace(c_dim=sizes["c_dim"], num_images=100),
         labels=lambda indices: torch.zeros(len(indices), sizes["c_dim"]),
     )
-    reals = RealImages(recipe, data, schedule, state, system, SimpleNamespace(), degradation)
+    reals: Any = RealImages(recipe, data, schedule, s.state, system, SimpleNamespace(), degradation)
     growth = schedule.at(0)
     pixels = (growth.batch_size, sizes["img_channels"], growth.resolution, growth.resolution)
     inputs = (growth.batch_size, sizes["in_channels"], growth.resolution, growth.resolution)
@@ -88,13 +81,8 @@ def session_on_meta(recipe) -> Session:
     reals._kind = (growth.resolution, growth.batch_size)
     if data.inputs is not None:
         reals._batches_of_inputs = iter([(torch.zeros(inputs, dtype=torch.uint8), None)] * recipe.train.d_steps)
-    optimizers = [NoSteps(player.parameters(), lr=0.0) for player in (G, D)]
-    others: Any = [None] * 7
-    return Session(
-        recipe, Path(), system, *others[:2], G, D, copy.deepcopy(G),
-        D if augmentation is None else AugmentedDiscriminator(D, augmentation), loss, Regularizers(parts), schedule,
-        *optimizers, others[0], state, reals, *others[:4], LeftOut(state, {"D": D}, META), {},
-    )  # fmt: skip
+    s.reals = reals
+    return s
 
 
 @pytest.mark.parametrize(
@@ -107,27 +95,19 @@ def test_a_step_waits_for_nothing(name, monkeypatch):
     recipe = load_recipe(RECIPES / f"{name}.yaml", REGISTRY, ["data.labels=false"])
     autocast = torch.autocast  # which does not know this device, and has nothing to do there
     monkeypatch.setattr(torch, "autocast", lambda kind, **kw: nullcontext() if kind == "meta" else autocast(kind, **kw))
-    s = session_on_meta(recipe)
+    monkeypatch.setattr(players, "make_optimizer", lambda config, player, share: NoSteps(player.parameters(), lr=0.0))
+    s = players_on_meta(recipe)
+    left_out = LeftOut(s.state, {"D": s.D}, META)
+    logged = []
+    s.count_terms = lambda player, terms, left, lazy: (logged.append(terms), left_out.add(left))
     growth = s.schedule.at(0)
     with NoWaiting():
-        s.left_out.begin()
-        for _ in range(recipe.train.d_steps):
-            real, c = s.reals.next(growth)
-            s.G.requires_grad_(False)
-            s.D.requires_grad_(True)
-            loop.take_step(
-                s, "D", loop.make_batch(s, real, c, growth), [s.loss.d_loss, *s.regularizers.of_every_step("D")]
-            )
-            loop.take_lazy_steps(s, "D", 0, real, c, growth)
-            if isinstance(s.D_seen, AugmentedDiscriminator):
-                s.D_seen.adapt(real, c, growth, 0)
-        s.G.requires_grad_(True)
-        s.D.requires_grad_(False)
-        loop.take_step(s, "G", loop.make_batch(s, real, c, growth), [s.loss.g_loss, *s.regularizers.of_every_step("G")])
-        loop.take_lazy_steps(s, "G", 0, real, c, growth)
-        s.left_out.end()
-        update_ema(s.G_ema, s.G, 0.999)
-    assert s.sums, "terms were counted"
+        left_out.begin()
+        real, c = loop.train_D(s, growth)
+        loop.train_G(s, real, c, growth)
+        left_out.end()
+        loop.follow_G(s, growth)
+    assert len(logged) >= 2
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x + torch.ones(3).to(META)])
