@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from ganzoo import whole_batch
 
@@ -199,6 +200,8 @@ def _buffers(block: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 def _generators(tensors: Sequence[Tensor]) -> list[torch.Generator]:
     """All that a block may draw from: torch's own, also of the tensors' GPU, and the processes' common ones."""
+    if any(tensor.is_meta or is_fake(tensor) for tensor in tensors):  # nothing is drawn where there are no numbers
+        return []
     gpus = {tensor.device for tensor in tensors if tensor.is_cuda}
     generators = [torch.default_generator, *whole_batch.generators(device.type for device in gpus)]
     for device in gpus:

@@ -77,15 +77,18 @@ class Choices:
         self.rule = as_recipe_says(recipe, system)
         self._path: Path | None = None
 
-    def attach(self, run_dir: Path, *, writes: bool) -> None:
-        """From now on keep them in ``run_dir``, too; what lies there already holds. writes: only one process does."""
+    def load(self, run_dir: Path) -> None:
+        """What was chosen in the run of that folder, also since its last checkpoint."""
         path = run_dir / CHOICES_FILE
         try:
             found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             self._state.choices |= {str(name): dict(values) for name, values in found.items()}
         except (ValueError, TypeError, AttributeError):  # edited by hand; the checkpoint has them as well
             pass
-        self._path = path if writes else None
+
+    def attach(self, run_dir: Path, *, writes: bool) -> None:
+        """From now on keep them in ``run_dir``, too. writes: only one process does."""
+        self._path = run_dir / CHOICES_FILE if writes else None
         self._write()
 
     def decided(self, name: str) -> dict[str, Any]:

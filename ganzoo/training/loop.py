@@ -89,7 +89,7 @@ def train(
                     s.opt_D.state.clear()
                     s.opt_G.state.clear()
                 s.report.log(f"kimg {state.nimg / 1000:g}: {phase}, batch {growth.batch_size}")
-            enter(s, growth, begun=state.phase == phase)
+            enter(s, growth, begun=state.phase.startswith(f"{growth.resolution} px,"))
             state.phase = phase
 
             # Train D. An update from numbers that are not finite is left out.

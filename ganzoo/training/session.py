@@ -44,6 +44,7 @@ from ganzoo.training.plan import (
     describe_phases,
 )
 from ganzoo.training.players import Players, build_players, make_optimizer
+from ganzoo.training.probe import probe
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
 from ganzoo.training.signals import StopRequest
@@ -390,7 +391,12 @@ def open_session(
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
 
+        # See whether every phase fits into memory.
         choices = Choices(recipe, system, state, kind=device_name(system.device))
+        if resume_from is not None:
+            choices.load(resume_from)
+        coming = [phase for phase in phases if phase.end_nimg > state.nimg]
+        probe(players, plugins.registry, coming, choices, processes, log=report.log)
 
         # Open the run folder, now that nothing can be wrong any more.
         run_dir = resume_from or _new_run_dir(recipe, info.name, outdir, processes, system.device)
