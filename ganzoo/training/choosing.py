@@ -13,6 +13,7 @@ from ganzoo.interfaces import GrowthState
 from ganzoo.training import arithmetic, distributed
 from ganzoo.training.choices import Choice, name_of, rearrange
 from ganzoo.training.players import Players
+from ganzoo.training.shortage import can_be_undone
 from ganzoo.training.system import format_called, name_of_format
 from ganzoo.training.trials import Rehearsal, without_trace
 
@@ -38,6 +39,8 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
         s.report.log(f"{name}: {chosen[0]}, {chosen[1]} ({why})")
     adopt(s, s.choices.of(name))
     s.entered = name
+    if not begun and can_be_undone(s):
+        s.save_checkpoint()
 
 
 def adopt(players: Players, choice: Choice) -> None:

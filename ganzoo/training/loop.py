@@ -35,6 +35,7 @@ from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
 from ganzoo.training.players import Players
 from ganzoo.training.report import Reporter
 from ganzoo.training.session import open_session
+from ganzoo.training.shortage import Attempt, split_further
 from ganzoo.training.signals import StopRequest
 
 Player = Literal["D", "G"]
@@ -92,16 +93,20 @@ def train(
             enter(s, growth, begun=state.phase.startswith(f"{growth.resolution} px,"))
             state.phase = phase
 
-            # Train D. An update from numbers that are not finite is left out.
-            s.left_out.begin()
-            real, c = train_D(s, growth)
+            with Attempt(s, growth) as attempt:
+                # Train D. An update from numbers that are not finite is left out.
+                s.left_out.begin()
+                real, c = train_D(s, growth)
 
-            # Train G, on fresh latents.
-            train_G(s, real, c, growth)
-            s.left_out.end()
+                # Train G, on fresh latents.
+                train_G(s, real, c, growth)
+                s.left_out.end()
 
-            # Update G_ema.
-            follow_G(s, growth)
+                # Update G_ema.
+                follow_G(s, growth)
+            if attempt.failed:  # for want of memory
+                split_further(s, growth)
+                continue
 
             # Advance the clock.
             before, state.nimg = state.nimg, state.nimg + growth.batch_size

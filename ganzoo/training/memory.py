@@ -73,19 +73,20 @@ def judge(
     peak = peak_of(growth, choice)
     if peak <= limit:
         return Verdict(phase, choice, peak, True)
+    *_, strongest = (choice, *_ways_out(choice, growth, splits, split=True, again=True))
+    if peak_of(growth, strongest) > limit:
+        return Verdict(phase, choice, peak, False)
     for other in _ways_out(choice, growth, splits, split=may_split, again=may_recompute):
         needed = peak_of(growth, other)
         if needed <= limit:
             return Verdict(phase, other, needed, True)
-    advice = []
+    advice: list[Choice] = []
     for split, again in ((False, True), (True, False), (True, True)):
-        for other in _ways_out(choice, growth, splits, split=split, again=again):
-            if peak_of(growth, other) <= limit:
-                advice.append(other)
-                break
-        if advice and not (split and again):
-            continue
-    return Verdict(phase, choice, peak, False, tuple(dict.fromkeys(advice)))
+        if not advice or not (split and again):
+            others = _ways_out(choice, growth, splits, split=split, again=again)
+            advice += [next((other for other in others if peak_of(growth, other) <= limit), choice)]
+            advice = [other for other in advice if other != choice]
+    return Verdict(phase, choice, peak, False, tuple(advice))
 
 
 def _ways_out(

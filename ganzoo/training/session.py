@@ -47,6 +47,7 @@ from ganzoo.training.players import Players, build_players, make_optimizer
 from ganzoo.training.probe import probe
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
+from ganzoo.training.shortage import is_out_of_memory
 from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
 from ganzoo.training.watchdog import Watchdog
@@ -171,6 +172,17 @@ class Session(Players):
         position, rollbacks = self.state.position, self.state.rollbacks + 1
         path = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
         assert path is not None, "one is written before the first step"
+        self.restore(path)
+        self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
+        rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
+        self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
+        self.report.attach(self.run_dir, self.state.nimg)
+        self.tick_start = (self.state.nimg, time.perf_counter())
+        self.save_checkpoint()
+        return True
+
+    def restore(self, path: Path) -> None:
+        """Everything as a checkpoint of this run has it, but for what was chosen since."""
         restored = checkpoint.restore_checkpoint(
             path,
             self.trainee,
@@ -181,18 +193,11 @@ class Session(Players):
         )
         restored.choices |= self.state.choices
         vars(self.state).update(vars(restored))  # other parts hold this object
-        self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
         self.sums = _sums_of(restored, self.processes, self.system.device)
         self.left_out.load(self.state)
         self.left_out.reset()
-        rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
         self.reals.close()
         self.entered = ""
-        self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
-        self.report.attach(self.run_dir, self.state.nimg)
-        self.tick_start = (self.state.nimg, time.perf_counter())
-        self.save_checkpoint()
-        return True
 
     def out_of_memory(self) -> GanzooError:
         """What to tell somebody whose GPU is too small for the present phase."""
@@ -201,8 +206,8 @@ class Session(Players):
             f"{self.run_dir}: {device_name(self.system.device)} has not enough memory at kimg "
             f"{self.state.nimg / 1000:g}, {growth.resolution} px with a batch of {growth.batch_size} over "
             f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size or "
-            "a larger train.accumulate, or go on where there is more: on a larger GPU, on several, or with "
-            f"system.precision: bf16 (ganzoo run --resume {self.run_dir})."
+            "train.accumulate: auto, or go on with system.recompute: auto, or where there is more: on a larger GPU, on "
+            f"several, or with system.precision: bf16 (ganzoo run --resume {self.run_dir})."
         )
 
     def _totals(self) -> dict[str, float]:
@@ -489,11 +494,6 @@ def _sums_of(state: TrainingState, processes: Processes, device: torch.device) -
     same = len(state.sums_of_ranks) == processes.world_size
     sums = state.sums_of_ranks[processes.rank] if same else state.sums
     return {name: torch.tensor(value, device=device) for name, value in sums.items()}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Of a GPU, or of the CPU, for which torch has no class of its own."""
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
