@@ -57,7 +57,8 @@ def left_open(recipe: Recipe) -> set[str]:
         "recompute": config.recompute,
         "compile": config.compile,
     }
-    return {name for name, value in values.items() if value == "auto"}
+    # Whether compiling works is found out, too.
+    return {name for name, value in values.items() if value == "auto" or (name == "compile" and value is True)}
 
 
 def name_of(where: GrowthState | Phase) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +15,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthState
 from ganzoo.training import arithmetic, distributed
 from ganzoo.training.choices import Choice, name_of, rearrange
+from ganzoo.training.compiling import CompiledLoss, without_compiler
 from ganzoo.training.players import Players
 from ganzoo.training.shortage import can_be_undone
 from ganzoo.training.system import format_called, name_of_format
@@ -37,19 +41,65 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
                 chosen, why = choose_arithmetic(s, growth, s.choices.of(name), allowed)
         s.choices.decide(name, precision=chosen[0], memory_format=chosen[1])
         s.report.log(f"{name}: {chosen[0]}, {chosen[1]} ({why})")
-    adopt(s, s.choices.of(name))
+    if "compile" in s.choices.open(name):
+        chosen_compile, why = s.recipe.system.compile is True, "as the recipe says"
+        if s.recipe.system.compile == "auto":
+            chosen_compile, why = compiles_faster(s, growth, s.choices.of(name), begun=begun)
+        s.choices.decide(name, **{**s.choices.decided(name), "compile": chosen_compile})
+        s.report.log(f"{name}: {'compiled' if chosen_compile else 'not compiled'} ({why})")
+
+    def said(line: str) -> None:
+        s.report.log(line)
+        s.choices.decide(name, **{**s.choices.decided(name), "compile": False})
+
+    adopt(s, s.choices.of(name), log=said)
     s.entered = name
     if not begun and can_be_undone(s):
         s.save_checkpoint()
 
 
-def adopt(players: Players, choice: Choice) -> None:
+def adopt(players: Players, choice: Choice, *, log: Callable[[str], None] = lambda line: None) -> None:
     """Set the players and the system up for it."""
     system, memory_format = players.system, format_called(choice.memory_format)
     if name_of_format(system.memory_format) != choice.memory_format:
         rearrange([players.G, players.D, players.G_ema], [players.opt_G, players.opt_D], memory_format)
     system.use(choice.precision, memory_format)
     players.choice = choice
+    players.loss = without_compiler(players.loss)
+    if choice.compile:
+        torch._dynamo.reset()  # what was made for another resolution counts against a limit
+        players.loss = CompiledLoss(players.loss, on_failure=log)
+
+
+def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: bool) -> tuple[bool, str]:
+    """Whether compiled losses make a step of this resolution faster, and why they are taken or not: on a GPU alone.
+
+    On CPUs they gained nothing in measurements, for most of a minute of compiling.
+    """
+    if s.system.device.type != "cuda" or s.processes.world_size > 1 or begun:
+        return False, "auto: on one GPU only, and from the start of a resolution"
+    failed: list[str] = []
+    seconds = []
+    with s.watchdog.paused(), without_trace(s.system):
+        for compiled in (False, True):
+            trial = Rehearsal(s, replace(growth, alpha=1.0), growth.batch_size, choice)
+            trial.system.use(choice.precision, format_called(choice.memory_format))
+            adopt(trial.players, replace(choice, compile=compiled), log=failed.append)
+            for _ in range(3):
+                trial.step()
+            seconds.append(min(_seconds_of(trial) for _ in range(5)))
+    if failed:
+        return False, failed[0]
+    why = f"{seconds[1]:.3g} s a step, {seconds[0]:.3g} without"
+    return seconds[1] < 0.97 * seconds[0], why
+
+
+def _seconds_of(trial: Rehearsal) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    trial.step()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def choose_arithmetic(

@@ -16,6 +16,7 @@ from ganzoo import whole_batch
 from ganzoo.data.cache import format_bytes
 from ganzoo.errors import GanzooError, RecipeError
 from ganzoo.interfaces import GrowthState, Phase
+from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training import distributed, memory, rng
 from ganzoo.training.choices import Choice, Choices, describe, name_of
@@ -100,18 +101,35 @@ def _peak_of(players: Players, registry: Registry, processes: Processes) -> Call
 
 
 def _counted(players: Players, registry: Registry, processes: Processes, growth: GrowthState, choice: Choice) -> float:
-    """Bytes of a step, by tensors without numbers."""
+    G, recipe = players.G, players.recipe
+    data = recipe.data.model_copy(update={"img_channels": G.img_channels})
+    # Where precision is chosen yet, it is counted as fp32, which needs more.
+    precision = recipe.system.precision if recipe.system.precision != "auto" else "fp32"
+    system = System(torch.device("cpu"), precision, players.system.memory_format, players.system.threads, "")
+    recipe = recipe.model_copy(update={"data": data})
+    return counted_peak(recipe, registry, growth, choice, system=system, c_dim=G.c_dim, processes=processes)[0]
+
+
+def counted_peak(
+    recipe: Recipe,
+    registry: Registry,
+    growth: GrowthState,
+    choice: Choice,
+    *,
+    system: System,
+    c_dim: int = 0,
+    processes: Processes | None = None,
+) -> tuple[float, float]:
+    """Bytes of a step with everything due in it, at its peak, and of what is there between steps.
+
+    By tensors without numbers: nothing of that size is allocated. Torch's generators start anew.
+    """
     from ganzoo.profiling.counting import CountSteps
     from ganzoo.profiling.step import StepCase
 
-    G, recipe = players.G, players.recipe
-    data = recipe.data.model_copy(update={"img_channels": G.img_channels})
-    # What is not bf16 throughout is counted as fp32, which needs more.
-    precision = recipe.system.precision if recipe.system.precision != "auto" else "fp32"
-    system = System(torch.device("cpu"), precision, players.system.memory_format, players.system.threads, "")
+    processes = replace(processes or Processes(), rank=0)
     case = StepCase.build(
-        recipe.model_copy(update={"data": data}), registry, growth, system=system, c_dim=G.c_dim,
-        processes=replace(processes, rank=0), fake=True,
+        recipe, registry, growth, system=system, c_dim=c_dim, processes=processes, fake=True
     )  # fmt: skip
     case.choice = choice
     with case.mode:
@@ -119,7 +137,7 @@ def _counted(players: Players, registry: Registry, processes: Processes, growth:
             _make_state(optimizer)
     with case.mode, CountSteps(case.held()) as counted:
         case.step()
-    return float(counted.peak_bytes)
+    return float(counted.peak_bytes), float(counted.held_bytes)
 
 
 def _make_state(optimizer: torch.optim.Optimizer) -> None:

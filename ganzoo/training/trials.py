@@ -16,6 +16,7 @@ from ganzoo.training import rng
 from ganzoo.training.arithmetic import Candidate
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.choices import Choice, rearrange
+from ganzoo.training.compiling import without_compiler
 from ganzoo.training.players import Players
 from ganzoo.training.system import System, format_called
 
@@ -49,7 +50,9 @@ class Rehearsal:
 
     def __init__(self, players: Players, growth: GrowthState, n: int, choice: Choice) -> None:
         names = ("G", "D", "D_seen", "loss", "regularizers", "opt_G", "opt_D")
-        copies = copy.deepcopy({name: getattr(players, name) for name in names})  # at once: they know each other
+        originals = {name: getattr(players, name) for name in names}
+        originals["loss"] = without_compiler(players.loss)
+        copies = copy.deepcopy(originals)  # at once: they know each other
         self.system = replace(players.system)
         self.growth = growth
         self.players = Players(
