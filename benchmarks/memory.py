@@ -199,6 +199,9 @@ def draw(found: dict, path: Path) -> None:
                     axis.plot([found["batch"]], [row["counted"] / 1e9], "kx", label=name)
         axis.set(xscale="log", yscale="log", title=f"{found['recipe']}: {title}", xlabel=title.rsplit(" ", 1)[1])
         axis.set_xticks(keys, [str(key) for key in keys])
+        low, high = axis.get_ylim()
+        ticks = [2.0**i for i in range(-10, 12) if low <= 2.0**i <= high]
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
         axis.set_ylabel("GB at the peak of a step")
         axis.grid(alpha=0.3)
