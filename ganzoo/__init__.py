@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         StyleGenerator,
         Translator,
     )
+    from ganzoo.recomputation import recompute
     from ganzoo.zoo import Model
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ _LAZY = {
     "StyleGenerator": "ganzoo.interfaces",
     "Translator": "ganzoo.interfaces",
     "load_generator": "ganzoo.api",
+    "recompute": "ganzoo.recomputation",
     "train": "ganzoo.api",
 }
 
@@ -111,6 +113,7 @@ __all__ = [
     "Translator",
     "hookimpl",
     "load_generator",
+    "recompute",
     "train",
     "whole_batch",
 ]

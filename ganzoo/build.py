@@ -120,7 +120,7 @@ def check_phases(
     recipe: Recipe, registry: Registry, G: Generator, D: Discriminator, phases: Iterable[Phase], *, world_size: int = 1
 ) -> None:
     """Raise RecipeError for the first phase that G or D cannot do, or whose batches cannot be divided."""
-    accumulate = recipe.train.accumulate
+    accumulate = 1 if recipe.train.accumulate == "auto" else recipe.train.accumulate  # which finds what divides
     for phase in phases:
         where = f"growth: a batch of {phase.batch_size} at {phase.resolution} px"
         if phase.batch_size % world_size:

@@ -18,7 +18,7 @@ is quicker on hundreds of processes; ``mean`` and ``batch_norm`` go over all pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,6 +175,11 @@ def set_state(state: dict[str, list[int]]) -> None:
     for kind, values in state.items():
         if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
             _generator(kind).set_state(torch.tensor(values, dtype=torch.uint8))
+
+
+def generators(kinds: Iterable[str]) -> list[torch.Generator]:
+    """The common generators of these kinds of device; none where there is one process."""
+    return [] if _group is None else [_generator(kind) for kind in sorted({"cpu", *kinds})]
 
 
 def reseed(seed: int) -> None:

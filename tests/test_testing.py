@@ -152,6 +152,28 @@ class FrozenPartGenerator(RightGenerator):
         return super().forward(z, c, growth=growth) * self.gain
 
 
+class Whitening(nn.Module):
+    """Works, but with a parameter that is not its own."""
+
+    def __init__(self, others: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.others = others
+
+    def forward(self, x):
+        return x * self.others[0].mean()
+
+
+class BorrowingGenerator(RightGenerator):
+    def __init__(self, *, img_resolution: int, img_channels: int, c_dim: int) -> None:
+        super().__init__(img_resolution=img_resolution, img_channels=img_channels, c_dim=c_dim)
+        self.scale = nn.Parameter(torch.ones(3))
+        self.whitening = Whitening([self.scale])
+
+    def forward(self, z, c=None, *, growth):
+        self.whitening.others = [self.scale]
+        return ganzoo.recompute(growth.resolution, self.whitening, super().forward(z, c, growth=growth))
+
+
 def test_parameters_that_are_not_trained_are_allowed():
     check_generator(FrozenPartGenerator, resolutions=SIZES)
 
@@ -179,6 +201,7 @@ def test_right_generator_passes(c_dim):
         (HalfOutputGenerator, "torch.float16, not torch.float32"),
         (HardFadeGenerator, "is not the 4 px image with every pixel enlarged"),
         (EndlessFadeGenerator, "the fade never ends"),
+        (BorrowingGenerator, "with system.recompute the gradient of scale is another"),
     ],
 )
 def test_wrong_generator_fails(cls, message):

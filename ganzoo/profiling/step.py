@@ -218,7 +218,7 @@ class StepCase(Players):
     def _adapt(self) -> None:
         with self._only("D"):
             real, c = self._reals()
-            self.D_seen.adapt(real, c, self.growth, 0, parts=self.recipe.train.accumulate)  # type: ignore[operator]
+            self.D_seen.adapt(real, c, self.growth, 0, parts=self.choice.accumulate)  # type: ignore[operator]
 
     def _follow(self) -> None:
         with self.mode:

@@ -205,8 +205,10 @@ class TrainConfig(Section):
 
     total_kimg: Kimg = Field(ge=0.001, allow_inf_nan=False, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
-    accumulate: int = Field(
-        1, ge=1, description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images"
+    accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images; "
+        "auto: at each resolution as many as memory demands",
     )
     ema_beta: float | None = Field(0.999, ge=0, lt=1, description="decay of G_ema, per step")
     ema_kimg: Positive | None = Field(None, description="half-life of G_ema instead, whatever the batch size")
@@ -263,6 +265,14 @@ class SystemConfig(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of convolutions and matrix products")
     memory_format: Literal["auto", "channels_last", "contiguous"] = Field("auto", description="layout of images")
+    recompute: Annotated[int, Field(ge=1, le=16384)] | Literal["auto"] | None = Field(
+        None,
+        description="blocks of this resolution and above are computed again in the backward pass: less memory, more "
+        "work; auto: where memory is short",
+    )
+    compile: bool | Literal["auto"] = Field(
+        False, description="run losses through torch.compile where nothing fades; auto: on a GPU, if it is faster"
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="CPU threads of a process"
     )

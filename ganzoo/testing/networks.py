@@ -27,6 +27,7 @@ from ganzoo.testing.contract import (
     take,
     with_fixed_seed,
 )
+from ganzoo.testing.recompute import check_recompute
 from ganzoo.weights import load_weights, save_weights
 
 Run = Callable[[nn.Module, GrowthState], Tensor]
@@ -74,6 +75,7 @@ def check_generator(
     )
     _check_weights(contract, G, contract.construct(args, **sizes), run, final)
     _check_autocast(contract, G, run, final)
+    check_recompute(contract, G, lambda network: run(network, final))
     if isinstance(G, StyleGenerator):
         _check_styles(Contract(cls, StyleGenerator), G, z, c, final)
     for older, newer in pairwise(resolutions):
@@ -237,6 +239,7 @@ def check_discriminator(
         )
     _check_weights(contract, D, contract.construct(args, **sizes, in_channels=in_channels), run, final)
     _check_autocast(contract, D, run, final)
+    check_recompute(contract, D, lambda network: run(network, final))
     _check_double_backward(contract, D, images[final.resolution], lambda D, img: call(D, final, img))
     if sources:
         before = run(_eval(D), final)

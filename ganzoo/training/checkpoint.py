@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -34,7 +35,8 @@ class TrainingState:
     d_step, g_step: steps that each player has taken, without those of lazy regularizers.
     best: metric name -> [best value, nimg]. evaluate_as_at: G_ema is due to be measured, with the growth state of that
     nimg; None: it is not. left_out: steps without their update, see ``LeftOut.read``. rollbacks: returns to a
-    checkpoint, in all. watch: what was measured last of collapse, and what is to be remembered of it.
+    checkpoint, in all. watch: what was measured last of collapse, and what is to be remembered of it. choices: how
+    steps are computed where the recipe leaves it open, see ``choices``.
     """
 
     nimg: int = 0
@@ -51,6 +53,7 @@ class TrainingState:
     left_out: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     rollbacks: int = 0
     watch: dict[str, float] = field(default_factory=dict)
+    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

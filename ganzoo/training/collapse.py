@@ -62,10 +62,10 @@ class CollapseWatch:
         *,
         seed: int,
         system: System,
-        parts: int,
+        parts: Callable[[], int],
         log: Callable[[str], None],
     ) -> None:
-        """parts: in how many a batch is cut (processes and micro-batches): D may need the batch size it trains with."""
+        """parts: in how many a batch is cut at present (processes, micro-batches): D may need those batches."""
         self._data, self._G, self._D, self._schedule, self._grids = data, G, D, schedule, grids
         self._seed, self._system, self._parts, self._log = seed, system, parts, log
         self._asks_D = not isinstance(G, Translator)
@@ -88,7 +88,7 @@ class CollapseWatch:
 
     @torch.no_grad()
     def _advantage(self, growth: GrowthState) -> float:
-        n = growth.batch_size // self._parts
+        n = growth.batch_size // self._parts()
         total = n * max(1, _SHOWN_TO_D // n)
         indices = spread(self._data.info.num_images, total)
         indices = np.resize(indices, total)

@@ -46,7 +46,8 @@ def start(device_type: str, *, timeout_minutes: float = 10) -> Processes:
     if world_size == 1:
         return Processes()
     if not dist.is_initialized():
-        backend = "nccl" if device_type == "cuda" else "gloo"
+        # What processes tell each other of themselves goes from host to host: nobody waits for a GPU to hear of it.
+        backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
         timeout = timedelta(minutes=timeout_minutes)
         try:
             store, rank, world_size = next(dist.rendezvous("env://", timeout=timeout))
@@ -98,12 +99,18 @@ def all_reduce_grads(parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
     if not dist.is_initialized():
         return loss
     parameters = [p for p in parameters if p.requires_grad]
-    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
     grads = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
-    flat = torch.cat([*grads, used, loss.detach().reshape(1)])
+    on_host = _is_waited_for(parameters[0].device)  # then it goes apart, to be read without waiting for the gradients
+    flat = torch.cat([*grads, *([] if on_host else [used]), loss.detach().reshape(1)])
     with _together():
+        if on_host:
+            dist.all_reduce(used)
         dist.all_reduce(flat)
-    flat, used, loss = flat.split([flat.numel() - len(parameters) - 1, len(parameters), 1])
+    if on_host:
+        flat, loss = flat.split([flat.numel() - 1, 1])
+    else:
+        flat, used, loss = flat.split([flat.numel() - len(parameters) - 1, len(parameters), 1])
     flat /= dist.get_world_size()
     chunks = flat.split([p.numel() for p in parameters])
     for parameter, chunk, count in zip(parameters, chunks, used.tolist(), strict=True):
@@ -118,11 +125,16 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(largest(int(flag), device))
 
 
+def _is_waited_for(device: torch.device) -> bool:
+    """Whether to read a number on ``device`` is to wait until all that was asked of it is done."""
+    return device.type == "cuda"
+
+
 def largest(number: int, device: torch.device) -> int:
-    """The largest ``number`` of all processes."""
+    """The largest ``number`` of all processes, which train on ``device``."""
     if not dist.is_initialized():
         return number
-    tensor = torch.tensor([number], device=device)
+    tensor = torch.tensor([number], device="cpu" if _is_waited_for(device) else device)
     with _together():
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return int(tensor.item())

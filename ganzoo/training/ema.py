@@ -11,8 +11,9 @@ def update_ema(G_ema: nn.Module, G: nn.Module, beta: float) -> None:
     """G_ema = beta * G_ema + (1 - beta) * G for parameters; buffers are copied (Karras et al. 2018, section 6)."""
     averages: list[Tensor] = list(G_ema.parameters())
     torch._foreach_lerp_(averages, list(G.parameters()), 1 - beta)
-    for average, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
-        average.copy_(buffer)
+    buffers: list[Tensor] = list(G_ema.buffers())
+    if buffers:
+        torch._foreach_copy_(buffers, list(G.buffers()))
 
 
 def ema_beta(

@@ -26,13 +26,16 @@ from ganzoo import whole_batch
 from ganzoo.interfaces import Batch, GrowthState
 from ganzoo.plugins import LoadedPlugins
 from ganzoo.recipe import Recipe
+from ganzoo.recomputation import recomputing
 from ganzoo.training import distributed
+from ganzoo.training.choosing import enter
 from ganzoo.training.divergence import step_if_finite
 from ganzoo.training.ema import ema_beta, update_ema
 from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
 from ganzoo.training.players import Players
 from ganzoo.training.report import Reporter
 from ganzoo.training.session import open_session
+from ganzoo.training.shortage import Attempt, split_further
 from ganzoo.training.signals import StopRequest
 
 Player = Literal["D", "G"]
@@ -87,18 +90,23 @@ def train(
                     s.opt_D.state.clear()
                     s.opt_G.state.clear()
                 s.report.log(f"kimg {state.nimg / 1000:g}: {phase}, batch {growth.batch_size}")
-                state.phase = phase
+            enter(s, growth, begun=state.phase.startswith(f"{growth.resolution} px,"))
+            state.phase = phase
 
-            # Train D. An update from numbers that are not finite is left out.
-            s.left_out.begin()
-            real, c = train_D(s, growth)
+            with Attempt(s, growth) as attempt:
+                # Train D. An update from numbers that are not finite is left out.
+                s.left_out.begin()
+                real, c = train_D(s, growth)
 
-            # Train G, on fresh latents.
-            train_G(s, real, c, growth)
-            s.left_out.end()
+                # Train G, on fresh latents.
+                train_G(s, real, c, growth)
+                s.left_out.end()
 
-            # Update G_ema.
-            follow_G(s, growth)
+                # Update G_ema.
+                follow_G(s, growth)
+            if attempt.failed:  # for want of memory
+                split_further(s, growth)
+                continue
 
             # Advance the clock.
             before, state.nimg = state.nimg, state.nimg + growth.batch_size
@@ -149,7 +157,7 @@ def train_D(s: Players, growth: GrowthState) -> tuple[Tensor, Tensor | None]:
         take_step(s, "D", make_batch(s, real, c, growth), terms_of)
         take_lazy_steps(s, "D", s.state.d_step, real, c, growth)
         if isinstance(s.D_seen, AugmentedDiscriminator):
-            s.D_seen.adapt(real, c, growth, s.state.d_step, parts=s.recipe.train.accumulate)
+            s.D_seen.adapt(real, c, growth, s.state.d_step, parts=s.choice.accumulate)
         s.state.d_step += 1
     return real, c
 
@@ -189,16 +197,16 @@ def make_batch(s: Players, real: Tensor, c: Tensor | None, growth: GrowthState) 
 def take_step(s: Players, player: Player, batch: Batch, terms_of: Sequence[TermsOf], *, strength: int = 1) -> None:
     """One optimiser step of one player, on the sum of the means of all the terms, ``strength`` times.
 
-    Of the batch as a whole, or with ``train.accumulate`` of one part of it after another, whose gradients add up.
+    Of the batch as a whole, or of one part of it after another, whose gradients add up (``train.accumulate``).
     """
     module, optimizer, lr = (s.D, s.opt_D, batch.growth.d_lr) if player == "D" else (s.G, s.opt_G, batch.growth.g_lr)
-    parts = split_batch(batch, s.recipe.train.accumulate)
+    parts = split_batch(batch, s.choice.accumulate)
     weight = 1 / len(parts) / (s.recipe.train.d_steps if player == "D" else 1)
     optimizer.zero_grad(set_to_none=True)
     logged: dict[str, Tensor] = {}
     for part in parts:
         terms: dict[str, Tensor] = {}
-        with s.system.autocast():
+        with s.system.autocast(), recomputing(s.choice.recompute):
             for one in terms_of:
                 terms = joined(terms, one(s.G, s.D_seen, part))
         terms = {name: term * strength for name, term in terms.items()}

@@ -15,6 +15,7 @@ from ganzoo.recipe import OptimizerConfig, Recipe
 from ganzoo.recipe.models import RMSpropArgs
 from ganzoo.registry import Registry
 from ganzoo.training.checkpoint import Trainee, TrainingState
+from ganzoo.training.choices import Choice, as_recipe_says
 from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.system import System
 
@@ -36,8 +37,8 @@ class Reals(Protocol):
 class Players:
     """G and D of a recipe on their device, with what trains them: all that a step of ``loop`` works on.
 
-    D_seen is D, with its augmentation if there is one. trainee: what of it a checkpoint holds. ``state`` and ``reals``
-    are set by whoever takes steps, before the first one.
+    D_seen is D, with its augmentation if there is one. trainee: what of it a checkpoint holds. choice: how a step is
+    computed at present. ``state`` and ``reals`` are set by whoever takes steps, before the first one.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class Players:
     opt_G: Optimizer
     opt_D: Optimizer
     trainee: Trainee
+    choice: Choice
     state: TrainingState = field(init=False)
     reals: Reals = field(init=False)
 
@@ -94,7 +96,8 @@ def equip(
         if isinstance(part, nn.Module):  # with running statistics of its own
             modules[name] = part.to(system.device)
     trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
-    return Players(recipe, system, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D, trainee)
+    choice = as_recipe_says(recipe, system)
+    return Players(recipe, system, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D, trainee, choice)
 
 
 def make_optimizer(config: OptimizerConfig, player: nn.Module, steps_share: float = 1.0) -> Optimizer:

@@ -67,15 +67,17 @@ class RealImages:
         elif self._degradation is not None:
             with torch.no_grad():
                 self.inputs = self._degradation(real).contiguous(memory_format=self._system.memory_format)
-        return real, None if c is None else c.to(self._system.device, non_blocking=True)
+        return real, None if c is None else self._moved(c)
 
     def _on_device(self, pixels: Tensor, growth: GrowthState) -> Tensor:
         """uint8 [n, C, R, R] -> [-1, 1] on the training device, as the schedule shows images."""
-        device = self._system.device
-        if device.type == "cuda":
-            pixels = pixels.pin_memory()
-        images = pixels.to(device, non_blocking=True).float() / 127.5 - 1
+        images = self._moved(pixels).float() / 127.5 - 1
         return self._schedule.process_reals(images, growth).contiguous(memory_format=self._system.memory_format)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """To the training device; nobody waits for it, which a GPU grants for pinned memory alone."""
+        device = self._system.device
+        return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
     def random_labels(self, n: int) -> Tensor | None:
         """Labels [n, c_dim] drawn from the label distribution of the data, or None."""
@@ -83,7 +85,7 @@ class RealImages:
             return None
         labels = self._data.labels(whole_batch.randint(0, self._data.info.num_images, (n,)).tolist())
         assert labels is not None
-        return labels.to(self._system.device, non_blocking=True)
+        return self._moved(labels)
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -28,6 +28,7 @@ from ganzoo.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from ganzoo.registry import Registry
 from ganzoo.training import checkpoint, distributed, restarts, rng, rundir
 from ganzoo.training.checkpoint import Trainee, TrainingState
+from ganzoo.training.choices import Choices
 from ganzoo.training.collapse import SIGNS, CollapseWatch, episode
 from ganzoo.training.distributed import Processes
 from ganzoo.training.divergence import LeftOut, all_finite
@@ -43,8 +44,10 @@ from ganzoo.training.plan import (
     describe_phases,
 )
 from ganzoo.training.players import Players, build_players, make_optimizer
+from ganzoo.training.probe import probe
 from ganzoo.training.reals import RealImages
 from ganzoo.training.report import Reporter, format_seconds, peak_memory_gb
+from ganzoo.training.shortage import is_out_of_memory
 from ganzoo.training.signals import StopRequest
 from ganzoo.training.system import System, choose_system, device_name
 from ganzoo.training.watchdog import Watchdog
@@ -69,9 +72,11 @@ class Session(Players):
     observers: Observers
     watch: CollapseWatch
     left_out: LeftOut
+    choices: Choices
     metadata: dict[str, str]
     sums: dict[str, Tensor] = field(default_factory=dict)
     tick_start: tuple[int, float] = (0, 0.0)
+    entered: str = ""  # how the present steps are computed was chosen for steps of this name
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(Processes(), math.inf))
 
     def end_tick(self, growth: GrowthState) -> None:
@@ -167,6 +172,17 @@ class Session(Players):
         position, rollbacks = self.state.position, self.state.rollbacks + 1
         path = checkpoint.newest_valid_checkpoint(self.run_dir / "checkpoints", log=self.report.log)
         assert path is not None, "one is written before the first step"
+        self.restore(path)
+        self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
+        rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
+        self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
+        self.report.attach(self.run_dir, self.state.nimg)
+        self.tick_start = (self.state.nimg, time.perf_counter())
+        self.save_checkpoint()
+        return True
+
+    def restore(self, path: Path) -> None:
+        """Everything as a checkpoint of this run has it, but for what was chosen since."""
         restored = checkpoint.restore_checkpoint(
             path,
             self.trainee,
@@ -175,18 +191,13 @@ class Session(Players):
             world_size=self.processes.world_size,
             seed=self.recipe.seed,
         )
+        restored.choices |= self.state.choices
         vars(self.state).update(vars(restored))  # other parts hold this object
-        self.state.position, self.state.rollbacks = position, rollbacks  # the images that led there are not shown again
         self.sums = _sums_of(restored, self.processes, self.system.device)
         self.left_out.load(self.state)
         self.left_out.reset()
-        rng.seed_again(self.recipe.seed, self.processes.rank, self.processes.world_size, rollbacks)
         self.reals.close()
-        self.report.log(f"warning: {why}; rolled back to {path}, for the {rollbacks}. time")
-        self.report.attach(self.run_dir, self.state.nimg)
-        self.tick_start = (self.state.nimg, time.perf_counter())
-        self.save_checkpoint()
-        return True
+        self.entered = ""
 
     def out_of_memory(self) -> GanzooError:
         """What to tell somebody whose GPU is too small for the present phase."""
@@ -195,8 +206,8 @@ class Session(Players):
             f"{self.run_dir}: {device_name(self.system.device)} has not enough memory at kimg "
             f"{self.state.nimg / 1000:g}, {growth.resolution} px with a batch of {growth.batch_size} over "
             f"{self.processes.world_size} process(es). Start anew with a smaller growth.args.batch_size or "
-            "a larger train.accumulate, or go on where there is more: on a larger GPU, on several, or with "
-            f"system.precision: bf16 (ganzoo run --resume {self.run_dir})."
+            "train.accumulate: auto, or go on with system.recompute: auto, or where there is more: on a larger GPU, on "
+            f"several, or with system.precision: bf16 (ganzoo run --resume {self.run_dir})."
         )
 
     def _totals(self) -> dict[str, float]:
@@ -385,6 +396,13 @@ def open_session(
             if recorded.eval != recipe.eval:  # numbers of another protocol are not the ones to beat
                 state.best.clear()
 
+        # See whether every phase fits into memory.
+        choices = Choices(recipe, system, state, kind=device_name(system.device))
+        if resume_from is not None:
+            choices.load(resume_from)
+        coming = [phase for phase in phases if phase.end_nimg > state.nimg]
+        probe(players, plugins.registry, coming, choices, processes, log=report.log)
+
         # Open the run folder, now that nothing can be wrong any more.
         run_dir = resume_from or _new_run_dir(recipe, info.name, outdir, processes, system.device)
         if lock is None and processes.is_main:
@@ -393,6 +411,7 @@ def open_session(
             write_text(run_dir / rundir.RECIPE_FILE, dump_recipe(recipe))
         report.attach(run_dir, state.nimg, evaluated=state.evaluate_as_at is None)
         report.log(f"run folder: {run_dir}")
+        choices.attach(run_dir, writes=processes.is_main)
         if degradation is not None:
             degradation = degradation.to(system.device)
         with whole_batch.alone():
@@ -424,7 +443,7 @@ def open_session(
             grids,
             seed=recipe.seed,
             system=system,
-            parts=recipe.train.accumulate * (1 if recipe.system.whole_batch else processes.world_size),
+            parts=lambda: session.choice.accumulate * (1 if recipe.system.whole_batch else processes.world_size),
             log=report.log,
         )
         observers = Observers(plugins, active=processes.is_main, log=report.log)
@@ -437,7 +456,8 @@ def open_session(
         }
         session = Session(
             **vars(players), run_dir=run_dir, processes=processes, report=report, state=state, reals=reals, grids=grids,
-            metrics=metrics, observers=observers, watch=watch, left_out=left_out, metadata=metadata, sums=sums,
+            metrics=metrics, observers=observers, watch=watch, left_out=left_out, choices=choices,
+            metadata=metadata, sums=sums,
             tick_start=(state.nimg, time.perf_counter()),
             watchdog=(watchdog := Watchdog(processes, recipe.system.timeout, nimg=state.nimg)),
         )  # fmt: skip
@@ -474,11 +494,6 @@ def _sums_of(state: TrainingState, processes: Processes, device: torch.device) -
     same = len(state.sums_of_ranks) == processes.world_size
     sums = state.sums_of_ranks[processes.rank] if same else state.sums
     return {name: torch.tensor(value, device=device) for name, value in sums.items()}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Of a GPU, or of the CPU, for which torch has no class of its own."""
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def _new_run_dir(recipe: Recipe, data_name: str, outdir: Path, processes: Processes, device: torch.device) -> Path:
@@ -558,6 +573,6 @@ def _resume(
 def _computed_by(system: System, processes: Processes) -> str:
     """All that decides on the last bits beside the recipe and the data."""
     return (
-        f"{processes.world_size} process(es) on {device_name(system.device)} in {system.precision} with "
+        f"{processes.world_size} process(es) on {device_name(system.device)} in {system.asked} with "
         f"{system.threads} thread(s), torch {torch.__version__}"
     )

@@ -14,15 +14,25 @@ from ganzoo.errors import RecipeError
 from ganzoo.recipe import SystemConfig
 
 
-@dataclass(frozen=True)
+@dataclass
 class System:
-    """The choices in force. precision: 'fp32', or 'bf16' for convolutions and products (the rest stays fp32)."""
+    """The choices in force. precision: 'fp32', or 'bf16' for convolutions and products (the rest stays fp32).
+
+    Precision and memory format may change with the resolution of training (``choices``).
+    """
 
     device: torch.device
     precision: str
     memory_format: torch.memory_format
     threads: int
     reason: str
+    asked: str = ""  # 'fp32' or 'bf16', or 'auto' with the rule's answer
+
+    def use(self, precision: str, memory_format: torch.memory_format) -> None:
+        """From now on; TF32 goes with bf16."""
+        self.precision, self.memory_format = precision, memory_format
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
 
     def autocast(self) -> AbstractContextManager:
         """The context in which the players and the loss run."""
@@ -32,7 +42,7 @@ class System:
 
     def describe(self) -> str:
         """One line for the log."""
-        layout = "channels_last" if self.memory_format == torch.channels_last else "contiguous"
+        layout = name_of_format(self.memory_format)
         return f"{device_name(self.device)}, {self.precision}, {layout}, {self.threads} threads ({self.reason})"
 
 
@@ -50,8 +60,20 @@ def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes:
     torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
-    return System(device, precision, memory_format, threads, reason)
+    asked = f"auto ({precision})" if config.precision == "auto" else precision
+    system = System(device, precision, memory_format, threads, reason, asked)
+    system.use(precision, memory_format)
+    return system
+
+
+def name_of_format(memory_format: torch.memory_format) -> str:
+    """As recipes call it: 'channels_last' or 'contiguous'."""
+    return "channels_last" if memory_format == torch.channels_last else "contiguous"
+
+
+def format_called(name: str) -> torch.memory_format:
+    """The memory format of that name."""
+    return torch.channels_last if name == "channels_last" else torch.contiguous_format
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -86,12 +108,13 @@ def _choose_precision(device: torch.device) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "this GPU computes in bf16"
         return "fp32", "this GPU has no bf16"
-    if device.type == "cpu" and _cpu_computes_in_bf16():
+    if device.type == "cpu" and cpu_computes_in_bf16():
         return "bf16", "this CPU computes in bf16"
     return "fp32", f"bf16 is no faster on this {device.type}"
 
 
-def _cpu_computes_in_bf16() -> bool:
+def cpu_computes_in_bf16() -> bool:
+    """Whether this CPU has instructions for it."""
     # torch has no public question for this; on a CPU without such instructions bf16 is slower than fp32.
     info = Path("/proc/cpuinfo")
     if platform.system() != "Linux" or not info.exists():

@@ -23,18 +23,21 @@ def penalty(x):
     return ((gradient.norm(dim=1) - 1) ** 2).mean()
 
 
-penalty(images).backward()  # a penalty alone: the last bias gets no gradient
-expected = [None if p.grad is None else p.grad.clone() for p in D.parameters()]
-D.zero_grad(set_to_none=True)
-penalty(images.chunk(processes.world_size)[processes.rank]).backward()
-loss = torch.tensor(float(processes.rank))
-assert distributed.all_reduce_grads([*D.parameters(), *unused.parameters()], loss).item() == 0.5
-for parameter, value in zip(D.parameters(), expected):
-    if value is None:
-        assert parameter.grad is None
-    else:
-        torch.testing.assert_close(parameter.grad, value, rtol=1e-12, atol=1e-15)
-assert all(p.grad is None for p in unused.parameters()), "a part that nobody used must stay without gradient"
+for waited_for in (False, True):  # as on GPUs
+    distributed._is_waited_for = lambda device: waited_for
+    D.zero_grad(set_to_none=True)
+    penalty(images).backward()  # a penalty alone: the last bias gets no gradient
+    expected = [None if p.grad is None else p.grad.clone() for p in D.parameters()]
+    D.zero_grad(set_to_none=True)
+    penalty(images.chunk(processes.world_size)[processes.rank]).backward()
+    loss = torch.tensor(float(processes.rank))
+    assert distributed.all_reduce_grads([*D.parameters(), *unused.parameters()], loss).item() == 0.5
+    for parameter, value in zip(D.parameters(), expected):
+        if value is None:
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, value, rtol=1e-12, atol=1e-15)
+    assert all(p.grad is None for p in unused.parameters()), "a part that nobody used must stay without gradient"
 
 mine = torch.full((3 + processes.rank,), processes.rank, dtype=torch.uint8)
 gathered = distributed.gather_bytes(mine, torch.device("cpu"))

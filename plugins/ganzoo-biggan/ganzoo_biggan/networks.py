@@ -151,9 +151,9 @@ class Generator(ganzoo.Generator):
         x = self.dense(z).reshape(len(z), -1, 4, 4)
         for i, (resolution, block) in enumerate(self.blocks.items()):
             given = [t for t in (y, parts[i] if parts else None) if t is not None]
-            x = block(x, torch.cat(given, dim=1) if given else None)
+            x = ganzoo.recompute(int(resolution), block, x, torch.cat(given, dim=1) if given else None)
             if resolution in self.attention:
-                x = self.attention[resolution](x)
+                x = ganzoo.recompute(int(resolution), self.attention[resolution], x)
         return torch.tanh(at_least_fp32(self.to_rgb(relu_(self.bn(x)))))
 
 
@@ -232,9 +232,9 @@ class Discriminator(ganzoo.Discriminator):
         """[N, maps of the last block], sums over pixels; labels have no part in them."""
         x = img
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = ganzoo.recompute(x.shape[-1], block, x)
             if str(i) in self.attention:
-                x = self.attention[str(i)](x)
+                x = ganzoo.recompute(x.shape[-1], self.attention[str(i)], x)
         with torch.autocast(x.device.type, enabled=False):
             return F.relu(at_least_fp32(x)).sum(dim=(2, 3))
 

@@ -23,12 +23,19 @@ def gradient_norms(
     real, fake [N, C, R, R]; t [N]: weight of the fake image, 0 to 1. The score of an image whose logits are a map of
     patches is their mean. Differentiable, for use in a penalty.
     """
-    mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1)).requires_grad_()
-    logits = D(mixed, c, growth=growth)[:, 0]
-    score = logits.sum() / (logits.numel() / len(logits))
+    mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1))
+
+    def score(images: Tensor) -> Tensor:
+        logits = D(images, c, growth=growth)[:, 0]
+        return logits.sum() / (logits.numel() / len(logits))
+
+    if torch.compiler.is_compiling():  # autograd does not differentiate compiled code twice: it is to be part of it
+        gradient = torch.func.grad(score)(mixed)
+        return torch.linalg.vector_norm(at_least_fp32(gradient).flatten(1), dim=1)
+    of_mixed = score(mixed.requires_grad_())
     # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
     with torch.autocast(mixed.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(score, mixed, create_graph=True)
+        (gradient,) = torch.autograd.grad(of_mixed, mixed, create_graph=True)
         # No epsilon under the root, as in the official code.
         return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 

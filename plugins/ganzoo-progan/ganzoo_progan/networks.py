@@ -143,7 +143,7 @@ class Generator(ganzoo.Generator):
         resolution = 4
         while resolution < growth.resolution:
             resolution *= 2
-            older, x = x, self.blocks[str(resolution)](x)
+            older, x = x, ganzoo.recompute(resolution, self.blocks[str(resolution)], x)
 
         img = at_least_fp32(self.to_rgb[str(resolution)](x))
         if growth.alpha < 1 and resolution > 4:
@@ -208,12 +208,12 @@ def shrink_to_4(img: Tensor, from_rgb: nn.ModuleDict, blocks: nn.ModuleDict, gro
     resolution = growth.resolution
     x = leaky(from_rgb[str(resolution)](img))
     if growth.alpha < 1 and resolution > 4:
-        x = blocks[str(resolution)](x)
+        x = ganzoo.recompute(resolution, blocks[str(resolution)], x)
         resolution //= 2
         older = leaky(from_rgb[str(resolution)](downsample(img)))
         x = torch.lerp(older, x, growth.alpha)
     while resolution > 4:
-        x = blocks[str(resolution)](x)
+        x = ganzoo.recompute(resolution, blocks[str(resolution)], x)
         resolution //= 2
     return x
 

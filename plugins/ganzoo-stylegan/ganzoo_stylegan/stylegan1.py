@@ -218,7 +218,8 @@ class Generator(MixingGenerator):
         resolution, layer = 4, 2
         while resolution < growth.resolution:
             resolution *= 2
-            older, x = x, self.blocks[str(resolution)](x, ws[:, layer : layer + 2], noise)
+            block, styles = self.blocks[str(resolution)], ws[:, layer : layer + 2]
+            older, x = x, ganzoo.recompute(resolution, block, x, styles, noise)
             layer += 2
 
         img = at_least_fp32(self.to_rgb[str(resolution)](x))

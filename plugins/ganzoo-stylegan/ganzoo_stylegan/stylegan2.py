@@ -292,7 +292,7 @@ class Generator(MixingGenerator):
         img = self.to_rgb["4"](x, ws[:, 1]) if "4" in self.to_rgb else None
         layer = 1
         for resolution, block in self.blocks.items():
-            x = block(x, ws[:, layer : layer + 2], noise)
+            x = ganzoo.recompute(int(resolution), block, x, ws[:, layer : layer + 2], noise)
             layer += 2
             if resolution in self.to_rgb:  # it shares the w of the next block's first layer
                 rgb = self.to_rgb[resolution](x, ws[:, layer])
@@ -470,7 +470,7 @@ class Discriminator(ganzoo.Discriminator):
         self.check_resolution(growth.resolution)
         x = self.from_rgb[str(self.img_resolution)](img)
         for resolution, block in self.blocks.items():
-            x = block(x)
+            x = ganzoo.recompute(int(resolution), block, x)
             smaller = str(int(resolution) // 2)
             if smaller in self.from_rgb:
                 img = downsample2d(img, self.kernel)

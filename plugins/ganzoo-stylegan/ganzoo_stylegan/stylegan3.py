@@ -169,8 +169,9 @@ class SynthesisLayer(nn.Module):
             w_dim, source.channels, target.channels, kernel_size, magnitude_ema_beta=magnitude_ema_beta
         )
         self.conv_clamp = conv_clamp
+        self.resolution = max(source.rate, target.rate)
 
-        rate = max(source.rate, target.rate) * lrelu_upsampling
+        rate = self.resolution * lrelu_upsampling
         up, down = rate // source.rate, rate // target.rate
         up_taps, down_taps = filter_size * up, filter_size * down
         up_filter = kaiser_lowpass(up_taps, source.cutoff, 2 * source.half_width, rate)
@@ -306,7 +307,7 @@ class Generator(ganzoo.StyleGenerator):
         if x.device.type == "cpu":  # where filters are several times faster in this format
             x = x.contiguous(memory_format=torch.channels_last)
         for layer, w in zip(self.layers, others, strict=True):
-            x = layer(x, w)
+            x = ganzoo.recompute(layer.resolution, layer, x, w)
         img = at_least_fp32(self.to_rgb(x, last))
         if self.conv_clamp is not None:
             img = img.clamp(-self.conv_clamp, self.conv_clamp)
