@@ -1,16 +1,18 @@
-"""ProGAN as pytorch_GAN_zoo (facebookresearch, commit b75dee4) trains and samples it, written down from its conventions.
+"""ProGAN as pytorch_GAN_zoo (facebookresearch, commit b75dee4) trains and samples it, by its own conventions.
 
 It computes what theirs computes, in the way theirs does: equalized layers multiply their output, so bias included;
 every resolution is convolved at its full size; D averages after the activation; the fakes of the D step are generated
 with a graph that is thrown away; the gradient penalty has a backward pass of its own, before that of the rest, and
 keeps its graph; D is not frozen while G learns; gradients are searched for infinities and NaNs by two masks each;
-Adam as torch.optim constructs it by default; the average of G parameter by parameter. float32 and contiguous, as it knows nothing else. ``tests/benchmarks/test_peers.py`` compares images, scores,
-losses, gradients and a whole step with recordings of the original.
+Adam as torch.optim constructs it by default; the average of G parameter by parameter. float32 and contiguous,
+as it knows nothing else. ``tests/benchmarks/test_peers.py`` compares images, scores, losses, gradients and a whole step
+with recordings of the original.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -72,8 +74,7 @@ class Generator(nn.Module):
         self.formatLayer = Equalized(nn.Linear(z_dim, 16 * depths[0]))
         self.groupScale0 = nn.ModuleList([conv(depths[0], depths[0], 3)])
         self.scaleLayers = nn.ModuleList(
-            nn.ModuleList([conv(old, new, 3), conv(new, new, 3)])
-            for old, new in zip(depths[:-1], depths[1:], strict=True)
+            nn.ModuleList([conv(old, new, 3), conv(new, new, 3)]) for old, new in itertools.pairwise(depths)
         )
         self.toRGBLayers = nn.ModuleList(conv(depth, img_channels, 1) for depth in depths)
 
@@ -98,8 +99,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.alpha = 0.0
         self.scaleLayers = nn.ModuleList(
-            nn.ModuleList([conv(new, new, 3), conv(new, old, 3)])
-            for old, new in zip(depths[:-1], depths[1:], strict=True)
+            nn.ModuleList([conv(new, new, 3), conv(new, old, 3)]) for old, new in itertools.pairwise(depths)
         )
         self.fromRGBLayers = nn.ModuleList(conv(img_channels, depth, 1) for depth in depths)
         first = depths[0]
