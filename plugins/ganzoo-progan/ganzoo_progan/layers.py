@@ -52,12 +52,12 @@ class _PixelNorm(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dr: Tensor | None) -> tuple[Tensor | None, None]:
         y, r = ctx.saved_tensors
-        along_y = None if dy is None else (dy * y).mean(dim=1, keepdim=True)
+        along_y = None if dy is None else (dy * y).sum(dim=1, keepdim=True)
         if dr is not None:
-            along_y = dr * r / y.shape[1] if along_y is None else along_y + dr * r / y.shape[1]
+            along_y = dr * r if along_y is None else along_y + dr * r
         if along_y is None:
             return None, None
-        dx = y * -along_y if dy is None else torch.addcmul(dy, y, along_y, value=-1)
+        dx = torch.addcmul(torch.zeros_like(y) if dy is None else dy, y, along_y, value=-1 / y.shape[1])
         return (dx * r if torch.is_grad_enabled() else dx.mul_(r)), None
 
 
