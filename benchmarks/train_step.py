@@ -1,208 +1,189 @@
-"""Images per second of the training step, at every resolution of a recipe, beside what the machine could do.
+"""Images per second of the training step, at every resolution of a recipe, beside a peer and what the machine could do.
 
     python benchmarks/train_step.py                                   # recipes/progan_cifar10_cpu.yaml
-    python benchmarks/train_step.py --recipe recipes/quickstart.yaml --precision fp32,bf16 --json step.json
+    python benchmarks/train_step.py --recipe benchmarks/progan_64.yaml --resolution 32 --resolution 64 --peer
+    python benchmarks/train_step.py --recipe benchmarks/progan_128.yaml --resolution 128 --peer --chart step.png
 
-The floor of a step is the number of its floating-point operations (counted by torch while it runs, second derivatives
-included) over the rate that this machine reaches in one plain convolution of the precision; ``of floor`` says how much
-of that rate the whole step gets. Precisions are timed in turn, round after round, and medians are printed, because
-shared machines drift. ``with data`` reads, mirrors and converts each batch as training does.
+A step is one of D and one of G with the moving average, on random images that are in memory. Its floor is the number of
+its floating-point operations (counted by torch while it runs, second derivatives included) over the rate that this
+machine reaches in one plain convolution of the precision; ``of floor`` is what the whole step gets of that rate.
+``--peer`` adds pytorch_GAN_zoo's step with networks of the same widths and the same batch (benchmarks/peers), in fp32
+and contiguous as it always is; ratios are to it. Every case has a process of its own, they take turns, round after
+round, and medians are printed, because shared machines drift. Memory is the most that the process holds beyond what it
+did before it made the networks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from cases import CONVOLUTION_FLOPS, PEER, Case, Worker
 
-from ganzoo import GrowthState, build
-from ganzoo.data import open_data
-from ganzoo.interfaces import Batch
+from ganzoo.build import build_growth
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import load_recipe
-from ganzoo.training.checkpoint import TrainingState
-from ganzoo.training.distributed import Processes
-from ganzoo.training.loop import follow_gradients, total_loss
-from ganzoo.training.reals import RealImages
-from ganzoo.training.session import make_optimizer
-from ganzoo.training.system import choose_system, device_name
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default=str(HERE.parent / "recipes" / "progan_cifar10_cpu.yaml"))
-    parser.add_argument("--data", help="images to read; the built-in faces if not given")
-    parser.add_argument("--precision", default="fp32,bf16", help="comma-separated: fp32, bf16")
-    parser.add_argument("--resolution", type=int, action="append", help="only this resolution; may be repeated")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds a case; medians are printed")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of one timed round")
-    parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--recipe", default=str(ROOT / "recipes" / "progan_cifar10_cpu.yaml"))
+    parser.add_argument("--compiled", action="store_true", help="also with G compiled (not D: second derivatives)")
+    add_options(parser)
     args = parser.parse_args()
-
-    plugins = load_plugins()
-    source = [f"data.path={json.dumps(args.data)}"] if args.data else ["data.path=null", "data.source={name: faces}"]
-    recipe = load_recipe(args.recipe, plugins.registry, [*source, "data.labels=false", "data.img_channels=3"])
-    data = open_data(recipe.data, plugins.registry)
-    schedule = build.build_growth(recipe, plugins.registry)
-    states = {}
-    for phase in schedule.phases(round(recipe.train.total_kimg * 1000)):
-        states[phase.resolution] = replace(schedule.at(phase.start_nimg), alpha=1.0)
-
     rows = []
-    precisions = args.precision.split(",")
-    for resolution, growth in states.items():
-        if args.resolution and resolution not in args.resolution:
-            continue
-        cases = {p: Case(recipe, plugins, data, schedule, growth, p) for p in precisions}
-        times: dict[str, list[float]] = {}
-        for _ in range(args.rounds):
-            for precision, case in cases.items():
-                times.setdefault(precision, []).append(time_of(case.step, args.seconds))
-                times.setdefault(precision + "+data", []).append(time_of(case.step_with_data, args.seconds))
-                times.setdefault(precision + "+rate", []).append(case.convolution_seconds(args.seconds / 4))
-        for precision, case in cases.items():
-            median = {k: statistics.median(v) for k, v in times.items() if k.startswith(precision)}
-            floor = case.flops / (case.convolution_flops / median[precision + "+rate"])
-            rows.append(
-                {
-                    "resolution": resolution,
-                    "precision": precision,
-                    "batch_size": growth.batch_size,
-                    "img_per_sec": growth.batch_size / median[precision],
-                    "img_per_sec_with_data": growth.batch_size / median[precision + "+data"],
-                    "gflop_per_img": case.flops / growth.batch_size / 1e9,
-                    "convolution_gflop_per_sec": case.convolution_flops / median[precision + "+rate"] / 1e9,
-                    "img_per_sec_floor": growth.batch_size / floor,
-                    "of_floor": floor / median[precision],
-                }
-            )
-            case.close()
+    for resolution in args.resolution or resolutions_of(args.recipe, args.set):
+        cases = list_cases(args, "step", resolution)
+        if args.compiled:
+            cases += [Case(**{**vars(case), "compiled": True}) for case in cases if case.project == "ganzoo"]
+        rows += compare(cases, rounds=args.rounds, seconds=args.seconds)
+    print_table(rows, args)
+    finish(rows, args, "images per second of training")
 
-    print(f"{device_name(case.system.device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{recipe.name}, median of {args.rounds} interleaved rounds of {args.seconds:g} s\n")
-    print("resolution  batch  precision    img/s  with data   GFLOP/img  conv GFLOP/s   floor img/s  of floor")
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What train_step.py and sampling.py have in common."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
+    parser.add_argument("--precision", default="fp32,bf16", help="comma-separated: fp32, bf16")
+    parser.add_argument("--memory-format", default="channels_last", help="comma-separated: channels_last, contiguous")
+    parser.add_argument("--resolution", type=int, action="append", help="only this resolution; may be repeated")
+    parser.add_argument("--batch", type=int, help="images; as the recipe says if not given")
+    parser.add_argument("--peer", action="store_true", help=f"also {PEER}, for ProGAN")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds a case; medians are printed")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one timed round, which has at least one step")
+    parser.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall",
+        help="cpu: count the time that a process computes, for one thread on a machine that others use",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--chart", type=Path, help="also draw it here, as PNG; needs matplotlib")
+
+
+def resolutions_of(recipe: str, overrides: list[str]) -> list[int]:
+    registry = load_plugins().registry
+    loaded = load_recipe(recipe, registry, ["data.path=null", "data.source={name: faces}", *overrides])
+    phases = build_growth(loaded, registry).phases(round(loaded.train.total_kimg * 1000))
+    return sorted({phase.resolution for phase in phases})
+
+
+def list_cases(args: argparse.Namespace, kind: str, resolution: int) -> list[Case]:
+    common: dict[str, Any] = {"kind": kind, "recipe": args.recipe, "resolution": resolution}
+    common |= {"batch": args.batch, "clock": args.clock, "overrides": tuple(args.set)}
+    peer = [Case(**common, memory_format="contiguous", project=PEER)] if args.peer else []
+    return peer + [
+        Case(**common, precision=precision, memory_format=memory_format)
+        for precision in args.precision.split(",")
+        for memory_format in args.memory_format.split(",")
+    ]
+
+
+def compare(cases: list[Case], *, rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Cases of one resolution, interleaved; a row each. Ratios are those of rounds, and their median."""
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(case)) for case in cases]
+        measured: list[list[dict[str, float]]] = [[] for _ in cases]
+        for _ in range(rounds):
+            for worker, results in zip(workers, measured, strict=True):
+                results.append(worker.measure(seconds))
+    rows = []
+    for case, worker, results in zip(cases, workers, measured, strict=True):
+        images, flops = worker.facts["images"], worker.facts["flops"]
+        parts = {name: statistics.median(one[name] for one in results) for name in results[0]}
+        peak, convolution = parts.pop("peak") / 2**20, parts.pop("convolution", None)
+        whole = statistics.median(sum_of(one) for one in results)
+        row: dict[str, Any] = {
+            "resolution": case.resolution,
+            "case": case.name,
+            "batch_size": images,
+            "img_per_sec": images / whole,
+            "seconds": parts,
+            "gflop_per_img": flops / images / 1e9,
+            "gflop_per_sec": flops / whole / 1e9,
+            "peak_mb": peak,
+        }
+        if convolution is not None:
+            row["convolution_gflop_per_sec"] = CONVOLUTION_FLOPS / convolution / 1e9
+            row["of_floor"] = row["gflop_per_sec"] / row["convolution_gflop_per_sec"]
+        if cases[0].project == PEER:
+            pairs = zip(measured[0], results, strict=True)
+            row["ratio"] = statistics.median(sum_of(theirs) / sum_of(ours) for theirs, ours in pairs)
+        rows.append(row)
+        print(f"{case.resolution} px, {case.name}: {row['img_per_sec']:.2f} img/s", flush=True)
+    return rows
+
+
+def sum_of(parts: dict[str, float]) -> float:
+    return sum(seconds for name, seconds in parts.items() if name not in ("peak", "convolution"))
+
+
+def machine() -> str:
+    """Kind of CPU or GPU, number of cores, version of torch."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    special = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if flag in flags]
+    threads = os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
+    return ", ".join([model, *special, f"{threads} thread(s)", f"torch {torch.__version__}"])
+
+
+def print_table(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    print(f"\n{machine()}\n{args.recipe}, median of {args.rounds} interleaved rounds\n")
+    print(
+        "  px  case                            batch   img/s   ratio   D ms   G ms  GFLOP/img  GFLOP/s  of floor     MB"
+    )
     for r in rows:
+        ratio, floor = (
+            format(r[key], spec) if key in r else "-" for key, spec in (("ratio", ".2f"), ("of_floor", ".0%"))
+        )
         print(
-            f"{r['resolution']:>10d}  {r['batch_size']:>5d}  {r['precision']:<9s} {r['img_per_sec']:>8.1f} "
-            f"{r['img_per_sec_with_data']:>10.1f}  {r['gflop_per_img']:>10.4f}  "
-            f"{r['convolution_gflop_per_sec']:>12.0f} "
-            f"{r['img_per_sec_floor']:>13.1f} {r['of_floor']:>8.0%}"
+            f"{r['resolution']:>4d}  {r['case']:<30s} {r['batch_size']:>6d} {r['img_per_sec']:>7.2f} {ratio:>7s} "
+            f"{r['seconds']['D'] * 1e3:>6.0f} {r['seconds']['G'] * 1e3:>6.0f} {r['gflop_per_img']:>10.2f} "
+            f"{r['gflop_per_sec']:>8.0f} {floor:>9s} {r['peak_mb']:>6.0f}"
         )
-    if len(precisions) == 2:
-        first, second = precisions
-        for resolution in dict.fromkeys(r["resolution"] for r in rows):
-            a, b = (
-                next(r["img_per_sec"] for r in rows if (r["resolution"], r["precision"]) == (resolution, p))
-                for p in precisions
-            )
-            print(f"{resolution:>4d} px: {second} / {first} = {b / a:.2f}")
+
+
+def finish(rows: list[dict[str, Any]], args: argparse.Namespace, title: str) -> None:
+    """Write the files that were asked for."""
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+        args.json.write_text(json.dumps({"machine": machine(), "recipe": args.recipe, "rows": rows}, indent=2) + "\n")
+    if args.chart:
+        draw(rows, args.chart, title)
 
 
-class Case:
-    """The players of a recipe at one resolution and precision, ready to step."""
+def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Bars by resolution, a colour a case, with the ratio to the peer above them."""
+    from matplotlib import pyplot as plt
 
-    def __init__(self, recipe, plugins, data, schedule, growth: GrowthState, precision: str) -> None:
-        self.recipe, self.growth = recipe, growth
-        self.system = choose_system(recipe.system.model_copy(update={"precision": precision}))
-        torch.manual_seed(0)
-        G, D = build.build_networks(
-            recipe, plugins.registry, img_channels=data.info.img_channels, c_dim=data.info.c_dim, device="cpu"
-        )
-        self.G, self.D = (m.to(self.system.device, memory_format=self.system.memory_format) for m in (G, D))
-        self.opt_G, self.opt_D = make_optimizer(recipe.optimizer, self.G), make_optimizer(recipe.optimizer, self.D)
-        self.loss, *_ = build.build_objective(recipe, plugins.registry, G, D)
-        self.reals = RealImages(recipe, data, schedule, TrainingState(), self.system, Processes())
-        self.real, _ = self.reals.next(growth)
-        self._prepare_convolution()
-        self.step()
-        with CountFlops() as counter:
-            self.step()
-        self.flops = counter.total
-
-    def step(self) -> None:
-        """One D step and one G step on images that are already there."""
-        self._step(self.real)
-
-    def step_with_data(self) -> None:
-        """The same, with the next batch read from the data set."""
-        self._step(self.reals.next(self.growth)[0])
-
-    def _step(self, real: torch.Tensor) -> None:
-        for player, optimizer, lr, terms_of in (
-            (self.D, self.opt_D, self.growth.d_lr, self.loss.d_loss),
-            (self.G, self.opt_G, self.growth.g_lr, self.loss.g_loss),
-        ):
-            self.G.requires_grad_(player is self.G)
-            self.D.requires_grad_(player is self.D)
-            z = torch.randn(len(real), self.G.z_dim, device=real.device)
-            with self.system.autocast():
-                terms = terms_of(self.G, self.D, Batch(real, None, z, None, self.growth))
-            optimizer.zero_grad(set_to_none=True)
-            loss = total_loss(terms)
-            loss.backward()
-            follow_gradients(player, optimizer, lr, loss)
-        if real.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def _prepare_convolution(self) -> None:
-        dtype = torch.bfloat16 if self.system.precision == "bf16" else torch.float32
-        options = {"dtype": dtype, "device": self.system.device}
-        self._x = torch.randn(16, 128, 32, 32, **options).to(memory_format=torch.channels_last)
-        self._w = torch.randn(128, 128, 3, 3, **options).to(memory_format=torch.channels_last)
-        self.convolution_flops = 2 * 16 * 32 * 32 * 128 * 128 * 9
-
-    @torch.no_grad()
-    def convolution_seconds(self, seconds: float) -> float:
-        """Seconds of one plain 3x3 convolution, 128 to 128 channels at 32x32, batch 16: what the machine can do."""
-
-        def convolve() -> None:
-            F.conv2d(self._x, self._w, padding=1)
-            if self._x.is_cuda:
-                torch.cuda.synchronize()
-
-        return time_of(convolve, seconds)
-
-    def close(self) -> None:
-        self.reals.close()
-
-
-class CountFlops(TorchDispatchMode):
-    """Floating-point operations of what runs inside. torch's own FlopCounterMode fails inside ``autograd.grad``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-def time_of(call: Callable[[], None], seconds: float) -> float:
-    """Mean seconds of one call, over as many calls as fit into ``seconds``."""
-    call()
-    count, start = 0, time.perf_counter()
-    while True:
-        call()
-        count += 1
-        elapsed = time.perf_counter() - start
-        if elapsed >= seconds:
-            return elapsed / count
+    resolutions, cases = (list(dict.fromkeys(row[key] for row in rows)) for key in ("resolution", "case"))
+    figure, axes = plt.subplots(figsize=(2 + 2.2 * len(resolutions), 4.2), layout="constrained")
+    width = 0.8 / len(cases)
+    for i, case in enumerate(cases):
+        shown = [row for row in rows if row["case"] == case]
+        places = [resolutions.index(row["resolution"]) + (i - (len(cases) - 1) / 2) * width for row in shown]
+        bars = axes.bar(places, [row["img_per_sec"] for row in shown], width * 0.92, label=case)
+        texts = [f"{row['img_per_sec']:.1f}" + (f"\n{row['ratio']:.1f}x" if "ratio" in row else "") for row in shown]
+        axes.bar_label(bars, texts, padding=2, fontsize=8)
+    axes.set_xticks(range(len(resolutions)), [f"{resolution} px" for resolution in resolutions])
+    axes.set_yscale("log")
+    axes.set_ylabel("images per second")
+    axes.set_ylim(top=max(row["img_per_sec"] for row in rows) * 2.2)
+    axes.set_title(title, fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    figure.supxlabel(machine(), fontsize=7)
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     import torch
 
 
-def load_generator(path: Path | str, *, device: str | torch.device = "cpu") -> LoadedGenerator:
+def load_generator(
+    path: Path | str, *, device: str | torch.device = "cpu", precision: Literal["fp32", "bf16"] = "fp32"
+) -> LoadedGenerator:
     """The generator of a snapshot file, or of the newest snapshot of a run folder.
 
         generator = ganzoo.load_generator("runs/00000-quickstart-faces", device="auto")
         img = generator(torch.randn(4, generator.z_dim))  # [4, C, R, R], nominally in [-1, 1]
 
-    device: auto, cpu, cuda, cuda:1 or mps. Raises CheckpointError if the file is missing, damaged, no snapshot, or
-    needs a plugin that is not installed. ``ganzoo.generation`` has seeds, labels, pictures and walks.
+    device: auto, cpu, cuda, cuda:1 or mps. precision: bf16 is up to twice as fast where the machine computes in it, and
+    rounds differently. Raises CheckpointError if the file is missing, damaged, no snapshot, or needs a plugin that is
+    not installed. ``ganzoo.generation`` has seeds, labels, pictures and walks.
     """
-    return _load_generator(path, device=device)
+    return _load_generator(path, device=device, precision=precision)
 
 
 def train(

@@ -10,6 +10,7 @@ import click
 from ganzoo.console import echo
 
 if TYPE_CHECKING:
+    from ganzoo.generation.load import Precision
     from ganzoo.interfaces import Noise
 
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images made at a time.")
 @click.option("--force", is_flag=True, help="Replace what was exported there before.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16: faster where the machine computes in it; images change by rounding.",
+)
 def export_dataset(
     snapshot: Path,
     num: int,
@@ -43,6 +51,7 @@ def export_dataset(
     batch: int,
     force: bool,
     device: str,
+    precision: Precision,
 ) -> None:
     """Make a data set of generated images from SNAPSHOT, a snapshot file or a run folder (then its newest snapshot).
 
@@ -62,7 +71,7 @@ def export_dataset(
 
     check_truncation(trunc, trunc_cutoff)
     check_export(out, num=num, seed=seed, force=force)
-    generator = generation.load_generator(snapshot, device=device)
+    generator = generation.load_generator(snapshot, device=device, precision=precision)
     with progress_bar(num) as advance:
         generation.export_dataset(
             generator,

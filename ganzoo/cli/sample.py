@@ -14,6 +14,7 @@ from ganzoo.console import echo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.generation.load import Precision
     from ganzoo.interfaces import Noise
 
 _LARGEST_GRID = 2**27  # pixels
@@ -48,6 +49,13 @@ _LARGEST_GRID = 2**27  # pixels
     "--grid", metavar="ROWSxCOLS", help="Also write grid.png with the first ROWS x COLS images; auto: with all of them."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16: faster where the machine computes in it; images change by rounding.",
+)
 def sample(
     snapshot: Path,
     seeds: str,
@@ -59,6 +67,7 @@ def sample(
     standing_stats: int | None,
     grid: str | None,
     device: str,
+    precision: Precision,
 ) -> None:
     """Make images from SNAPSHOT, a snapshot file or a run folder (then its newest snapshot).
 
@@ -78,7 +87,7 @@ def sample(
     check_truncation(trunc, trunc_cutoff)
     numbers = generation.parse_seeds(seeds)
     shape = None if grid is None or grid == "auto" else _parse_grid(grid)
-    generator = generation.load_generator(snapshot, device=device)
+    generator = generation.load_generator(snapshot, device=device, precision=precision)
     generator.check_latents()
     z_trunc = None  # of z where there is no w
     if trunc is not None and not generator.is_style:

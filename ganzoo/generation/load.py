@@ -7,10 +7,11 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata as distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -26,6 +27,8 @@ from ganzoo.training.checkpoint import CHECKPOINT_FORMAT, SNAPSHOT_FORMAT
 from ganzoo.training.system import choose_device
 from ganzoo.weights import load_weights, read_metadata
 
+Precision = Literal["fp32", "bf16"]
+
 _GIVE = "give a snapshot file or a run folder such as runs/00000-quickstart-faces"
 
 
@@ -35,7 +38,8 @@ class LoadedGenerator:
 
     path: the snapshot file. nimg: real images it was trained on. growth: where training stood; images come out at
     ``growth.resolution``, which is less than ``img_resolution`` if the snapshot was taken before the end of growing.
-    class_names: by class index, or None if the data had no labels or gave them no names.
+    class_names: by class index, or None if the data had no labels or gave them no names. precision: fp32, or bf16 for
+    convolutions and matrix products, which changes images by rounding; they are float32 either way.
     """
 
     G: Generator
@@ -45,13 +49,20 @@ class LoadedGenerator:
     growth: GrowthState
     class_names: list[str] | None
     device: torch.device
+    precision: Precision = "fp32"
 
     def __call__(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """z [N, z_dim], c [N, c_dim] or None -> images [N, img_channels, R, R], nominally in [-1, 1], on ``device``.
 
         R = growth.resolution. Differentiable with respect to z and c. A style generator uses its stored noise.
         """
-        return self.G(z.to(self.device), None if c is None else c.to(self.device), growth=self.growth)
+        with self._autocast():
+            img = self.G(z.to(self.device), None if c is None else c.to(self.device), growth=self.growth)
+        return img.float().contiguous()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        on = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if on else nullcontext()
 
     @property
     def is_translator(self) -> bool:
@@ -96,7 +107,9 @@ class LoadedGenerator:
                 f"{G.size_multiple} px; resize, or pad and crop again"
             )
         labels = None if c is None else c.to(self.device)
-        return G.translate(images.to(self.device), labels, direction=direction, growth=self.growth)
+        with self._autocast():
+            img = G.translate(images.to(self.device), labels, direction=direction, growth=self.growth)
+        return img.float().contiguous()
 
     @property
     def is_style(self) -> bool:
@@ -145,7 +158,9 @@ class LoadedGenerator:
 
     def synthesis(self, w: Tensor, *, noise: Noise = "const") -> Tensor:
         """w [N, w_dim], or ws [N, all layers, w_dim] -> images as a call gives them. Differentiable."""
-        return self.style().synthesis(self.truncate(w), growth=self.growth, noise=noise)
+        with self._autocast():
+            img = self.style().synthesis(self.truncate(w), growth=self.growth, noise=noise)
+        return img.float().contiguous()
 
     @property
     def z_dim(self) -> int:
@@ -165,11 +180,15 @@ class LoadedGenerator:
 
 
 def load_generator(
-    path: Path | str, *, device: str | torch.device = "cpu", plugins: LoadedPlugins | None = None
+    path: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    plugins: LoadedPlugins | None = None,
 ) -> LoadedGenerator:
     """The generator of a snapshot file, or of the newest snapshot of a run folder, verified against its SHA-256.
 
-    device: auto, cpu, cuda, cuda:1 or mps. plugins: None loads the installed ones.
+    device: auto, cpu, cuda, cuda:1 or mps. precision: of a LoadedGenerator. plugins: None loads the installed ones.
     Raises CheckpointError if the file is missing, damaged, no snapshot, or needs a plugin that is not installed.
     """
     path = find_snapshot(Path(path))
@@ -193,14 +212,18 @@ def load_generator(
             f"{path}: does not fit the installed generator: {error}. {_made_with(facts.made_with)}"
         ) from error
     target = _choose_device(device)
+    G = G.to(target).eval().requires_grad_(False)
+    if precision == "bf16":  # not in fp32, whose images are those of training to the last bit
+        G = G.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedGenerator(
-        G=G.to(target).eval().requires_grad_(False),
+        G=G,
         path=path,
         recipe=recipe,
         nimg=facts.nimg,
         growth=facts.growth,
         class_names=facts.class_names,
         device=target,
+        precision=precision,
     )
 
 

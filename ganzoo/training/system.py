@@ -11,6 +11,7 @@ import torch
 
 from ganzoo.data.ahead import available_cpus
 from ganzoo.errors import RecipeError
+from ganzoo.heap import keep_freed_memory
 from ganzoo.recipe import SystemConfig
 
 
@@ -58,6 +59,8 @@ def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes:
     threads = config.threads if config.threads != "auto" else max(1, available_cpus() // local_processes)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     asked = f"auto ({precision})" if config.precision == "auto" else precision

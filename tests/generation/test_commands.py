@@ -45,6 +45,18 @@ def test_sample_is_reproducible(run, make_snapshot, tmp_path):
     assert (tmp_path / "a" / "seed0003.png").read_bytes() == (tmp_path / "b" / "seed0003.png").read_bytes()
 
 
+def test_sample_in_bf16_rounds_differently_and_is_asked_for(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot()
+    for out, options in (("default", []), ("fp32", ["--precision", "fp32"]), ("bf16", ["--precision", "bf16"])):
+        code, output = run("sample", snapshot, "--seeds", "0", "--outdir", out, "--device", "cpu", *options)
+        assert code == 0, output
+    default, fp32, bf16 = (
+        np.asarray(Image.open(tmp_path / out / "seed0000.png")).astype(int) for out in ("default", "fp32", "bf16")
+    )
+    assert np.array_equal(default, fp32)
+    assert 0 < np.abs(fp32 - bf16).max() <= 8
+
+
 def test_grid_shows_the_first_images_and_leaves_the_rest_white(run, make_snapshot, tmp_path):
     code, output = run("sample", make_snapshot(), "--seeds", "0-4", "--grid", "2x3", "--device", "cpu")
     assert code == 0 and "grid.png" in output

@@ -134,3 +134,11 @@ def _wider(init):
 def test_device_that_is_not_here(make_snapshot, plugins, device):
     with pytest.raises(GanzooError, match=f"device '{device}' cannot be used here"):
         load_generator(make_snapshot(), device=device, plugins=plugins)
+
+
+@pytest.mark.parametrize("generator", ["small", "small-style"])
+def test_bf16_gives_float32_images_that_differ_by_rounding(make_snapshot, plugins, generator):
+    snapshot, z = make_snapshot(generator=generator), torch.randn(3, 8)
+    exact, rounded = (load_generator(snapshot, plugins=plugins, precision=p)(z) for p in ("fp32", "bf16"))
+    assert rounded.dtype == torch.float32 and rounded.is_contiguous()
+    assert 0 < (exact - rounded).abs().max() < 0.05 * exact.abs().max()

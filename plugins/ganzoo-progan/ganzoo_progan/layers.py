@@ -6,12 +6,18 @@ Every function is differentiable twice, as the gradient penalty needs, and keeps
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from ganzoo import whole_batch
+
+from .convolution import Geometry, convolve
+
+SLOPE = 0.2  # of leaky ReLU below zero
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
@@ -24,8 +30,35 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 
     The statistics are float32 even under autocast: squares of half-precision features lose what eps protects.
     """
-    mean_square = at_least_fp32(x).square().mean(dim=1, keepdim=True)
-    return x * torch.rsqrt(mean_square + eps).to(x.dtype)
+    y: Tensor = _PixelNorm.apply(x, eps)[0]
+    return y
+
+
+class _PixelNorm(Function):
+    """y = x * r, r = rsqrt(mean(x^2) + eps), so dx = r * (dy - y * mean(dy * y)): in y and r alone, x is not kept.
+
+    r is an output as well, so that derivatives of any order can be had from that formula.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        norm = torch.linalg.vector_norm(at_least_fp32(x), dim=1, keepdim=True)
+        r = norm.square_().div_(x.shape[1]).add_(eps).rsqrt_().to(x.dtype)
+        y = x * r
+        ctx.save_for_backward(y, r)
+        ctx.set_materialize_grads(False)
+        return y, r
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dr: Tensor | None) -> tuple[Tensor | None, None]:
+        y, r = ctx.saved_tensors
+        along_y = None if dy is None else (dy * y).sum(dim=1, keepdim=True)
+        if dr is not None:
+            along_y = dr * r if along_y is None else along_y + dr * r
+        if along_y is None:
+            return None, None
+        dx = torch.addcmul(torch.zeros_like(y) if dy is None else dy, y, along_y, value=-1 / y.shape[1])
+        return (dx * r if torch.is_grad_enabled() else dx.mul_(r)), None
 
 
 def check_groups(n: int, group_size: int) -> None:
@@ -94,7 +127,7 @@ class EqualizedConv2d(nn.Module):
         self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        return convolve(x, self.weight * self.scale, self.bias, Geometry(padding=self.padding))
 
 
 # Both layers below leave out most of the multiplications of a plain implementation, and compute the same function.
@@ -107,20 +140,73 @@ class UpConv2d(EqualizedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         # Nearest upsampling is zero insertion and a 2x2 sum; the transposed convolution does the first together with
-        # the (flipped) kernel. The bias comes last: given to the convolution, it makes that nine times slower on CPUs.
+        # the (flipped) kernel. The bias comes last: given to the convolution, it makes that 20 times slower on CPUs.
         kernel = self.weight.flip(2, 3).transpose(0, 1) * (4 * self.scale)
-        x = F.avg_pool2d(F.conv_transpose2d(x, kernel, stride=2), 2, stride=1)
-        return x + self.bias.to(x.dtype)[:, None, None]
+        x = box(convolve(x, kernel, geometry=Geometry(stride=2, transposed=True)))
+        return x.add_(self.bias.to(x.dtype)[:, None, None])
 
 
 class DownConv2d(EqualizedConv2d):
     """A 3x3 convolution, then 2x2 averaging, then the bias. [N, C, H, W] -> [N, C', H/2, W/2]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        averaged = F.avg_pool2d(x, 2, stride=1, padding=1)
-        return F.conv2d(averaged, self.weight * self.scale, self.bias, stride=2)
+        return convolve(box(x, padding=1), self.weight * self.scale, self.bias, Geometry(stride=2))
+
+
+def box(x: Tensor, padding: int = 0) -> Tensor:
+    """Mean of every 2x2 window, one pixel apart. [N, C, H, W] -> [N, C, H - 1, W - 1], or + 1 with padding 1."""
+    y: Tensor = _Box.apply(x, padding)
+    return y
+
+
+class _Box(Function):
+    """The gradient of a box filter is the box filter with the other padding: torch's own is several times slower."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int) -> Tensor:
+        ctx.padding = padding
+        ctx.set_materialize_grads(False)
+        return F.avg_pool2d(x, 2, stride=1, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, None]:
+        return None if dy is None else _Box.apply(dy, 1 - ctx.padding), None
 
 
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU with slope 0.2, in place: the convolutions before it do not need their output again."""
-    return F.leaky_relu(x, 0.2, inplace=True)
+    y: Tensor = _Leaky.apply(x)
+    return y
+
+
+class _Leaky(Function):
+    """Piecewise linear: the slopes have no gradient, for which torch fills and adds tensors of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        y = F.leaky_relu_(x, SLOPE)
+        ctx.save_for_backward(y)
+        ctx.set_materialize_grads(False)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> Tensor | None:
+        (y,) = ctx.saved_tensors
+        return None if dy is None else _LeakySlopes.apply(dy, y)
+
+
+class _LeakySlopes(Function):
+    """dy times the slope at y: 1 where it is positive, else 0.2."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.set_materialize_grads(False)
+        dx: Tensor = torch.ops.aten.leaky_relu_backward(dy, y, SLOPE, True)
+        return dx
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor | None) -> tuple[Tensor | None, None]:
+        (y,) = ctx.saved_tensors
+        return None if ddx is None else _LeakySlopes.apply(ddx, y), None

@@ -12,6 +12,7 @@ from torch import Tensor
 import ganzoo
 from ganzoo import Batch, Discriminator, Generator, GrowthState, whole_batch
 
+from .convolution import only_input_gradients
 from .layers import at_least_fp32
 
 
@@ -35,7 +36,8 @@ def gradient_norms(
     of_mixed = score(mixed.requires_grad_())
     # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
     with torch.autocast(mixed.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(of_mixed, mixed, create_graph=True)
+        with only_input_gradients():
+            (gradient,) = torch.autograd.grad(of_mixed, mixed, create_graph=True)
         # No epsilon under the root, as in the official code.
         return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 

@@ -1,0 +1,162 @@
+"""Convolutions whose second derivatives cost what first ones do.
+
+A convolution is linear in its input and in its weight, and so are the two maps that make up its backward pass:
+
+    y = conv(x, w)        dx = conv_x(dy, w)        dw = conv_w(dy, x)
+
+The derivatives of each are the other two again, to any order. A gradient penalty needs the second: torch finds that of
+``dx`` by the weight by convolving with images as kernels, which takes three to six times as long on CPUs.
+
+Gradients that are nothing stay None, rather than tensors of zeros that are convolved as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_convolution, _backward = torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default
+
+
+class Geometry(NamedTuple):
+    """Of a square kernel. transposed: its weight is [in, out, k, k], as that of ``conv_transpose2d``."""
+
+    stride: int = 1
+    padding: int = 0
+    transposed: bool = False
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor = _convolution(
+            x, weight, bias, [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, [0, 0], 1
+        )
+        return y
+
+    def backward(
+        self, dy: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of x, weight and bias, where ``mask`` asks for them. Of what they do not need only shapes count."""
+        channels = dy.shape[1]
+        gradients: tuple[Tensor, Tensor, Tensor] = _backward(
+            dy, x, weight, [channels] if mask[2] else None,
+            [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, [0, 0], 1, list(mask),
+        )  # fmt: skip
+        return gradients
+
+
+SAME = Geometry()
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Geometry = SAME) -> Tensor:
+    """``F.conv2d`` or ``F.conv_transpose2d``, in the precision that autocast asks for. Differentiable to any order.
+
+    x [N, C, H, W], weight [C', C, k, k] (transposed: [C, C', k, k]), bias [C'] -> [N, C', H', W'].
+    """
+    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    y: Tensor = _Conv.apply(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), geometry)
+    return y
+
+
+_only_inputs = False
+
+
+@contextmanager
+def only_input_gradients() -> Iterator[None]:
+    """Backward passes inside compute no gradients of weights and biases, which then count as independent of the input.
+
+    For ``torch.autograd.grad`` with respect to images: a Function is not told that nobody asks for the others. Weights
+    have gradients still where that gradient is itself differentiated, later and outside.
+    """
+    # Not thread-local: on GPUs, backward passes run in threads of torch's.
+    global _only_inputs
+    before, _only_inputs = _only_inputs, True
+    try:
+        yield
+    finally:
+        _only_inputs = before
+
+
+class _Conv(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        ctx.set_materialize_grads(False)
+        return geometry.forward(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+        if dy is None:
+            return None, None, None, None
+        x, weight = ctx.saved_tensors
+        dx = dw = db = None
+        if ctx.needs_input_grad[0]:
+            dx = _ConvX.apply(dy, weight, x.shape, ctx.geometry)
+        if _only_inputs:
+            return dx, None, None, None
+        if ctx.needs_input_grad[1]:
+            dw, db = _ConvW.apply(dy, x, weight.shape, ctx.needs_input_grad[2], ctx.geometry)
+        elif ctx.needs_input_grad[2]:
+            db = dy.sum((0, 2, 3))
+        return dx, dw, db, None
+
+
+class _ConvX(Function):
+    """The gradient of the input."""
+
+    @staticmethod
+    def forward(ctx: Any, dy: Tensor, weight: Tensor, shape: torch.Size, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(dy, weight)
+        ctx.geometry = geometry
+        ctx.set_materialize_grads(False)
+        return geometry.backward(dy, _only_shape(dy, shape), weight, (True, False, False))[0]
+
+    @staticmethod
+    def backward(ctx: Any, ddx: Tensor | None) -> tuple[Tensor | None, ...]:
+        if ddx is None:
+            return None, None, None, None
+        dy, weight = ctx.saved_tensors
+        ddy = dw = None
+        if ctx.needs_input_grad[0]:
+            ddy = _Conv.apply(ddx, weight, None, ctx.geometry)
+        if ctx.needs_input_grad[1]:
+            dw, _ = _ConvW.apply(dy, ddx, weight.shape, False, ctx.geometry)
+        return ddy, dw, None, None
+
+
+class _ConvW(Function):
+    """The gradients of the weight and, if wanted, of the bias."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, dy: Tensor, x: Tensor, shape: torch.Size, has_bias: bool, geometry: Geometry
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.save_for_backward(dy, x)
+        ctx.geometry = geometry
+        ctx.set_materialize_grads(False)
+        _, dw, db = geometry.backward(dy, x, _only_shape(x, shape), (False, True, has_bias))
+        return dw, db if has_bias else None
+
+    @staticmethod
+    def backward(ctx: Any, ddw: Tensor | None, ddb: Tensor | None) -> tuple[Tensor | None, ...]:
+        dy, x = ctx.saved_tensors
+        ddy = dx = None
+        if ddw is None:
+            ddy = None if ddb is None else ddb[:, None, None].expand_as(dy)
+            return ddy, None, None, None, None
+        if ctx.needs_input_grad[0]:
+            ddy = _Conv.apply(x, ddw, ddb, ctx.geometry)
+        if ctx.needs_input_grad[1]:
+            dx = _ConvX.apply(dy, ddw, x.shape, ctx.geometry)
+        return ddy, dx, None, None, None
+
+
+def _only_shape(like: Tensor, shape: torch.Size) -> Tensor:
+    """A tensor of that shape that nobody reads or writes; laid out like ``like``, or it would be copied to be so."""
+    last = like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
