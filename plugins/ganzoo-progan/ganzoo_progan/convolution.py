@@ -56,7 +56,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Ge
 
     x [N, C, H, W], weight [C', C, k, k] (transposed: [C, C', k, k]), bias [C'] -> [N, C', H', W'].
     """
-    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+    device, dtype = x.device.type, x.dtype
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
     y: Tensor = _Conv.apply(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), geometry)
     return y
 
