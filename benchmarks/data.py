@@ -39,7 +39,7 @@ from ganzoo.data.fit import mip_levels
 from ganzoo.data.images import to_pillow
 from ganzoo.plugins import load_plugins
 from ganzoo.profiling.bench import chosen_stretches
-from ganzoo.profiling.measuring import measure_parts, step_seconds
+from ganzoo.profiling.measuring import PlainConvolution, measure_parts, step_seconds
 from ganzoo.profiling.phases import count_step, growth_of
 from ganzoo.profiling.step import StepCase
 from ganzoo.recipe import DataConfig, load_recipe
@@ -119,11 +119,12 @@ def compare(data: TrainingData, path: str, changes: list[str], rounds: int, seco
     system = choose_system(recipe.system)
     print(f"{data.info.name}, {recipe.name} in {system.precision}, {system.threads} thread(s)")
     print("resolution  batch  step img/s   source      reading img/s  step / reading")
+    attainable = PlainConvolution(system.device, system.precision).rate(seconds) / 4
     table, rate_of_flops = [], 0.0
     for stretch in chosen_stretches(recipe, registry, []):
         cost = count_step(recipe, registry, stretch, precision=system.precision)
         per_image, source = cost.flops / cost.images, "estimated"
-        if rate_of_flops == 0 or cost.flops / rate_of_flops < LONGEST_STEP:
+        if rate_of_flops == 0 or cost.flops / attainable < LONGEST_STEP:
             case = StepCase.build(recipe, registry, growth_of(recipe, registry, stretch), system=system)
             step = step_seconds(case, measure_parts(case, seconds=seconds * rounds, rounds=rounds)) / cost.images
             rate_of_flops, source = per_image / step, "measured"

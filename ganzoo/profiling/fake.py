@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo import build, whole_batch
+from ganzoo.errors import GanzooError
 from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training.players import Players, equip
@@ -52,6 +53,10 @@ def pretended_group(world_size: int, *, whole: bool = True) -> Iterator[None]:
     if world_size == 1:
         yield
         return
+    if not dist.is_available():
+        raise GanzooError(
+            "this torch has no torch.distributed, so several processes cannot be planned; leave out --gpus"
+        )
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=world_size)

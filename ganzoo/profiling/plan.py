@@ -155,7 +155,7 @@ def describe(recipe: Recipe, plans: Sequence[Plan], *, precision: str, notes: Se
     lines = [f"plan: {recipe.name}, {recipe.train.total_kimg:,g} kimg on {devices} in {precision}"]
     lines += [f"   {note}" for note in notes]
     lines += ["", *_phase_table(plan), ""]
-    lines += _memory(plan, last)
+    lines += _memory(plan)
     if plan.kwh is not None:
         lines.append(
             f"energy: {plan.hours:,.1f} h x {plan.processes} x {machine.watts:g} W = {plan.kwh:,.0f} kWh at full "
@@ -185,7 +185,7 @@ def _phase_table(plan: Plan) -> list[str]:
     return [*lines, f"{'total':>10s} {sum(row.stretch.kimg for row in plan.rows):>9,.0f} {plan.hours:>67,.2f}"]
 
 
-def _memory(plan: Plan, last: Row) -> list[str]:
+def _memory(plan: Plan) -> list[str]:
     most = max(plan.rows, key=lambda row: row.cost.peak_bytes)
     cost = most.cost
     held = cost.weights + cost.gradients + cost.slots + cost.average
@@ -193,10 +193,8 @@ def _memory(plan: Plan, last: Row) -> list[str]:
         f"memory at {most.stretch.resolution} px: weights {format_bytes(cost.weights)}, gradients "
         f"{format_bytes(cost.gradients)}, optimisers {format_bytes(cost.slots)}, G_ema {format_bytes(cost.average)},"
     )
-    lines = [
-        text,
-        f"   activations up to {format_bytes(max(0, cost.peak_bytes - held))}, in the step of {cost.peak_part}",
-    ]
+    kept = format_bytes(max(0, cost.peak_bytes - held))
+    lines = [text, f"   and up to {kept} of activations and images, in the step of {cost.peak_part}"]
     gpu = plan.machine.gpu
     if gpu is not None:
         full = cost.peak_bytes / gpu.memory
@@ -208,17 +206,18 @@ def _memory(plan: Plan, last: Row) -> list[str]:
 
 
 def _scaling_table(plans: Sequence[Plan]) -> list[str]:
-    lines = ["devices    batch    s/kimg     hours  device hours   comm  efficiency   MB sent a step       kWh"]
+    lines = ["devices    batch    s/kimg     hours  device hours  comm  efficiency  MB sent a step   memory       kWh"]
     base = plans[0].hours * plans[0].processes
     for plan in plans:
         last = plan.rows[-1]
         lines.append(
             f"{plan.processes:>7,d} {last.stretch.batch_size:>8,d}{'*' if plan.scaled else ' '} "
             f"{last.sec_per_kimg:>8,.3g} {plan.hours:>9,.2f} {plan.hours * plan.processes:>13,.1f} "
-            f"{plan.communication:>6.0%} {base / (plan.hours * plan.processes):>11.0%} "
-            f"{last.cost.bytes_sent / 1e6:>16,.1f} {'' if plan.kwh is None else f'{plan.kwh:,.0f}':>9s}"
+            f"{plan.communication:>5.0%} {base / (plan.hours * plan.processes):>11.0%} "
+            f"{last.cost.bytes_sent / 1e6:>15,.1f} {format_bytes(last.cost.peak_bytes):>8s} "
+            f"{'' if plan.kwh is None else f'{plan.kwh:,.0f}':>9s}"
         )
-    return [*lines, "batch, s/kimg and MB are those of the last phase; efficiency is that of device hours"]
+    return [*lines, "batch, s/kimg, MB and memory are those of the last phase; efficiency is that of device hours"]
 
 
 def format_bytes(size: float) -> str:
