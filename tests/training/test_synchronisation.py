@@ -95,6 +95,8 @@ def test_a_step_waits_for_nothing(name, monkeypatch):
     recipe = load_recipe(RECIPES / f"{name}.yaml", REGISTRY, ["data.labels=false"])
     autocast = torch.autocast  # which does not know this device, and has nothing to do there
     monkeypatch.setattr(torch, "autocast", lambda kind, **kw: nullcontext() if kind == "meta" else autocast(kind, **kw))
+    enabled = torch.is_autocast_enabled
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *kind: kind != ("meta",) and enabled(*kind))
     monkeypatch.setattr(players, "make_optimizer", lambda config, player, share: NoSteps(player.parameters(), lr=0.0))
     s = players_on_meta(recipe)
     left_out = LeftOut(s.state, {"D": s.D}, META)
