@@ -163,26 +163,27 @@ def finish(rows: list[dict[str, Any]], args: argparse.Namespace, title: str) -> 
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Bars by resolution, a colour a case, with the ratio to the peer above them."""
+    """Bars, a panel a resolution and a colour a case, with images per second and the ratio to the peer above them."""
     from matplotlib import pyplot as plt
 
     resolutions, cases = (list(dict.fromkeys(row[key] for row in rows)) for key in ("resolution", "case"))
-    figure, axes = plt.subplots(figsize=(2 + 2.2 * len(resolutions), 4.2), layout="constrained")
-    width = 0.8 / len(cases)
-    for i, case in enumerate(cases):
-        shown = [row for row in rows if row["case"] == case]
-        places = [resolutions.index(row["resolution"]) + (i - (len(cases) - 1) / 2) * width for row in shown]
-        bars = axes.bar(places, [row["img_per_sec"] for row in shown], width * 0.92, label=case)
-        texts = [f"{row['img_per_sec']:.1f}" + (f"\n{row['ratio']:.1f}x" if "ratio" in row else "") for row in shown]
+    figure, panels = plt.subplots(
+        1, len(resolutions), figsize=(2 + 2.6 * len(resolutions), 4.2), squeeze=False, layout="constrained"
+    )
+    for axes, resolution in zip(panels[0], resolutions, strict=True):
+        shown = [row for row in rows if row["resolution"] == resolution]
+        colours = [f"C{cases.index(row['case'])}" for row in shown]
+        bars = axes.bar(range(len(shown)), [row["img_per_sec"] for row in shown], color=colours)
+        texts = [f"{row['img_per_sec']:.1f}" + (f"\n({row['ratio']:.1f}x)" if "ratio" in row else "") for row in shown]
         axes.bar_label(bars, texts, padding=2, fontsize=8)
-    axes.set_xticks(range(len(resolutions)), [f"{resolution} px" for resolution in resolutions])
-    axes.set_yscale("log")
-    axes.set_ylabel("images per second")
-    axes.set_ylim(top=max(row["img_per_sec"] for row in rows) * 2.2)
-    axes.set_title(title, fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
-    figure.supxlabel(machine(), fontsize=7)
+        axes.set_xticks([])
+        axes.set_title(f"{resolution} px", fontsize=10)
+        axes.margins(y=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylabel("images per second")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{i}") for i in range(len(cases))]
+    figure.legend(handles, cases, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.suptitle(f"{title}\n{machine()}", fontsize=9)
     figure.savefig(path, dpi=150)
 
 
