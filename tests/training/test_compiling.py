@@ -61,14 +61,20 @@ def test_a_fade_is_not_compiled(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_a_compiled_gradient_penalty_has_the_same_gradients(backend):
+@pytest.mark.parametrize("networks", ["tiny", "progan"])
+def test_a_compiled_gradient_penalty_has_the_same_gradients(networks, backend):
     registry = load_plugins().registry
     if "wgan-gp" not in registry.names("loss"):
         pytest.skip("needs ganzoo-progan")
     torch.manual_seed(0)
     sizes = {"c_dim": 0, "img_resolution": 8, "img_channels": 3}
-    G = tiny.TinyGenerator(**sizes).eval().requires_grad_(False)
-    D = tiny.TinyDiscriminator(**sizes)
+    if networks == "tiny":
+        G, D = tiny.TinyGenerator(**sizes), tiny.TinyDiscriminator(**sizes)
+    else:
+        widths = {"fmap_base": 64, "fmap_max": 16}
+        G = registry.get("generator", "progan").cls(**sizes, **widths, z_dim=8)
+        D = registry.get("discriminator", "progan").cls(**sizes, **widths)
+    G.eval().requires_grad_(False)
     loss = registry.get("loss", "wgan-gp").cls()
     batch = Batch(torch.randn(4, 3, 8, 8), None, torch.randn(4, 8), None, GrowthState(8, 1.0, 4, 0.001, 0.001))
     failures: list[str] = []

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
@@ -56,6 +57,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Ge
 
     x [N, C, H, W], weight [C', C, k, k] (transposed: [C, C', k, k]), bias [C'] -> [N, C', H', W'].
     """
+    if torch.compiler.is_compiling():  # it sees all derivatives at once, and traces no Functions that know each other
+        plain = F.conv_transpose2d if geometry.transposed else F.conv2d
+        return plain(x, weight, bias, stride=geometry.stride, padding=geometry.padding)
     device, dtype = x.device.type, x.dtype
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)

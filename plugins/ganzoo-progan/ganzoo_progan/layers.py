@@ -1,6 +1,7 @@
 """The building blocks of ProGAN, each a few lines and usable on its own.
 
-Every function is differentiable twice, as the gradient penalty needs, and keeps the memory format it is given.
+Every function is differentiable twice, as the gradient penalty needs, and keeps the memory format it is given. Those with
+derivatives of their own are plain formulas inside ``torch.compile``, which finds the derivatives itself.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 
     The statistics are float32 even under autocast: squares of half-precision features lose what eps protects.
     """
+    if torch.compiler.is_compiling():
+        return x * (at_least_fp32(x).square().mean(dim=1, keepdim=True) + eps).rsqrt().to(x.dtype)
     y: Tensor = _PixelNorm.apply(x, eps)[0]
     return y
 
@@ -155,6 +158,8 @@ class DownConv2d(EqualizedConv2d):
 
 def box(x: Tensor, padding: int = 0) -> Tensor:
     """Mean of every 2x2 window, one pixel apart. [N, C, H, W] -> [N, C, H - 1, W - 1], or + 1 with padding 1."""
+    if torch.compiler.is_compiling():
+        return F.avg_pool2d(x, 2, stride=1, padding=padding)
     y: Tensor = _Box.apply(x, padding)
     return y
 
@@ -175,6 +180,8 @@ class _Box(Function):
 
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU with slope 0.2, in place: the convolutions before it do not need their output again."""
+    if torch.compiler.is_compiling():
+        return F.leaky_relu(x, SLOPE)
     y: Tensor = _Leaky.apply(x)
     return y
 
