@@ -74,8 +74,9 @@ def stretches(recipe: Recipe, registry: Registry, processes: int, share: int = 4
     for phase in schedule.phases(round(recipe.train.total_kimg * 1000)):
         found.setdefault((phase.resolution, phase.batch_size), []).append(phase)
     result = []
+    accumulate = 1 if recipe.train.accumulate == "auto" else recipe.train.accumulate
     for (resolution, batch_size), phases in found.items():
-        own = batch_size % (processes * recipe.train.accumulate) != 0 or (scaled and batch_size < processes)
+        own = batch_size % (processes * accumulate) != 0 or (scaled and batch_size < processes)
         kimg = sum(phase.end_nimg - phase.start_nimg for phase in phases) / 1000
         fading = sum(phase.end_nimg - phase.start_nimg for phase in phases if phase.fading) / 1000
         result.append(Stretch(resolution, kimg, fading, share * processes if own else batch_size, own))

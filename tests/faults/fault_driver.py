@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, LostProcessError
 from ganzoo.training.checkpoint import list_checkpoints, newest_valid_checkpoint
 from ganzoo.weights import content_digest, load_weights, read_metadata
 
@@ -468,7 +468,7 @@ def rank_killed(world: World, n: int) -> Outcome:
     survivor = processes[1 - n % 2]
     code, output = survivor.wait(), survivor.output
     processes[n % 2].wait()
-    assert code == 2 and "Traceback" not in output, f"exit code {code}\n{output}"
+    assert code == LostProcessError.exit_code and "Traceback" not in output, f"exit code {code}\n{output}"
     message = error_in(output)
     assert "--resume" in message, message
     lost = trial.lost()

@@ -1,7 +1,7 @@
 """The building blocks of ProGAN, each a few lines and usable on its own.
 
-Every function is differentiable twice, as the gradient penalty needs, and keeps the memory format it is given. Those with
-derivatives of their own are plain formulas inside ``torch.compile``, which finds the derivatives itself.
+Every function is differentiable twice, as the gradient penalty needs, and keeps the memory format it is given. Those
+with derivatives of their own are plain formulas inside ``torch.compile``, which finds the derivatives itself.
 """
 
 from __future__ import annotations
