@@ -35,8 +35,10 @@ class CompiledLoss(Loss):
         self._seen: set[tuple[str, int]] = set()
         if backend == "inductor" and "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_root() / "compiled" / torch.__version__)
+        options: Any = {"fallback_random": True} if backend == "inductor" else None  # the numbers that eager code draws
         self._compiled = {
-            name: torch.compile(getattr(loss, name), backend=backend, dynamic=False) for name in ("d_loss", "g_loss")
+            name: torch.compile(getattr(loss, name), backend=backend, dynamic=False, options=options)
+            for name in ("d_loss", "g_loss")
         }
 
     def d_loss(self, G: Generator, D: Discriminator, batch: Batch) -> dict[str, Tensor]:
