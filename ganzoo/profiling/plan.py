@@ -206,18 +206,17 @@ def _memory(plan: Plan) -> list[str]:
 
 
 def _scaling_table(plans: Sequence[Plan]) -> list[str]:
-    lines = ["devices    batch    s/kimg     hours  device hours  comm  efficiency  MB sent a step   memory       kWh"]
+    lines = ["devices    batch    s/kimg     hours  device h  comm efficiency   MB sent    memory      kWh"]
     base = plans[0].hours * plans[0].processes
     for plan in plans:
-        last = plan.rows[-1]
+        last, spent = plan.rows[-1], plan.hours * plan.processes
         lines.append(
             f"{plan.processes:>7,d} {last.stretch.batch_size:>8,d}{'*' if plan.scaled else ' '} "
-            f"{last.sec_per_kimg:>8,.3g} {plan.hours:>9,.2f} {plan.hours * plan.processes:>13,.1f} "
-            f"{plan.communication:>5.0%} {base / (plan.hours * plan.processes):>11.0%} "
-            f"{last.cost.bytes_sent / 1e6:>15,.1f} {format_bytes(last.cost.peak_bytes):>8s} "
-            f"{'' if plan.kwh is None else f'{plan.kwh:,.0f}':>9s}"
+            f"{last.sec_per_kimg:>8,.3g} {plan.hours:>9,.2f} {spent:>9,.1f} {plan.communication:>5.0%} "
+            f"{base / spent:>10.0%} {last.cost.bytes_sent / 1e6:>9,.1f} {format_bytes(last.cost.peak_bytes):>9s} "
+            f"{'' if plan.kwh is None else f'{plan.kwh:,.0f}':>8s}"
         )
-    return [*lines, "batch, s/kimg, MB and memory are those of the last phase; efficiency is that of device hours"]
+    return [*lines, "of the last phase: batch, s/kimg, MB sent in a step, memory; efficiency: of device hours"]
 
 
 def format_bytes(size: float) -> str:
