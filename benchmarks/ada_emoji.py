@@ -82,6 +82,8 @@ def draw(path: Path, metric: str, with_ada: Curve, without: Curve, p: dict[float
         y, error = zip(*values.values(), strict=True)
         top.errorbar(list(values), y, error, label=name, color=colour, marker="o", markersize=3, capsize=2)
     top.set(yscale="log", ylabel=f"{metric.upper()} (small), lower is better")
+    for axis in (top.yaxis.set_major_formatter, top.yaxis.set_minor_formatter):
+        axis("{x:g}")
     top.grid(alpha=0.3, which="both")
     top.legend()
     bottom.plot(list(p), list(p.values()), color="tab:blue")
