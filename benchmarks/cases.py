@@ -31,7 +31,7 @@ from ganzoo.plugins import load_plugins
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.training.ema import update_ema
 from ganzoo.training.loop import follow_gradients, total_loss
-from ganzoo.training.session import make_optimizer
+from ganzoo.training.players import make_optimizer
 from ganzoo.training.system import choose_system
 
 PEER = "pytorch_GAN_zoo"

@@ -95,7 +95,7 @@ def test_dry_run_prints_parameters_phases_and_data_needs(registry):
 def test_one_real_step_at_full_size(registry, resolution):
     """Both players' steps at 1024 x 1024 with few channels: shapes, finite losses, every parameter moved."""
     from ganzoo.training.loop import follow_gradients, total_loss
-    from ganzoo.training.session import make_optimizer
+    from ganzoo.training.players import make_optimizer
 
     recipe = load_recipe(
         ROOT / "recipes" / "progan_1024.yaml",

@@ -32,9 +32,9 @@ from ganzoo.training.choosing import enter
 from ganzoo.training.divergence import step_if_finite
 from ganzoo.training.ema import ema_beta, update_ema
 from ganzoo.training.extras import AugmentedDiscriminator, TermsOf, joined
+from ganzoo.training.opening import open_session
 from ganzoo.training.players import Players
 from ganzoo.training.report import Reporter
-from ganzoo.training.session import open_session
 from ganzoo.training.shortage import Attempt, split_further
 from ganzoo.training.signals import StopRequest
 

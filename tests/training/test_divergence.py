@@ -14,8 +14,8 @@ from ganzoo.recipe import OptimizerConfig, parse_recipe
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.divergence import LeftOut, all_finite, step_if_finite
 from ganzoo.training.loop import train
+from ganzoo.training.players import make_optimizer
 from ganzoo.training.report import Reporter
-from ganzoo.training.session import make_optimizer
 from ganzoo.weights import load_weights, read_metadata
 
 NAN = float("nan")

@@ -16,8 +16,8 @@ from ganzoo.plugins import make_plugin_manager
 from ganzoo.recipe import parse_recipe
 from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
 from ganzoo.training.loop import train
+from ganzoo.training.players import make_optimizer
 from ganzoo.training.report import Reporter, read_stats
-from ganzoo.training.session import make_optimizer
 from ganzoo.weights import load_weights, read_metadata
 
 LAZY = "regularizers=[{name: penalty, args: {every: 3}}, smoothness]"

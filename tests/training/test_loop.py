@@ -14,7 +14,7 @@ from rich.console import Console
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.plugins import make_plugin_manager
 from ganzoo.recipe import parse_recipe
-from ganzoo.training import session
+from ganzoo.training import opening, session
 from ganzoo.training.loop import passed, total_loss, train
 from ganzoo.training.report import Reporter
 from ganzoo.weights import load_weights, read_metadata
@@ -255,7 +255,7 @@ def test_a_run_that_is_long_enough_says_that_nothing_is_left(run):
 
 
 def test_ctrl_c_interrupts_at_once_while_nothing_is_trained_yet(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(session, "open_data", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(opening, "open_data", lambda *args, **kwargs: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         run()
     assert not (tmp_path / "runs").exists()
