@@ -6,14 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthState
-from ganzoo.training import arithmetic, distributed
+from ganzoo.training import arithmetic
 from ganzoo.training.choices import Choice, name_of, rearrange
 from ganzoo.training.compiling import CompiledLoss, without_compiler
 from ganzoo.training.players import Players
@@ -36,9 +35,10 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
     allowed = arithmetic.candidates(s.recipe, s.choices.rule, s.system.device)
     if len(allowed) > 1 and "precision" in s.choices.open(name):
         chosen, why = allowed[0], "as before"
-        if not begun:
-            with s.watchdog.paused():
-                chosen, why = choose_arithmetic(s, growth, s.choices.of(name), allowed)
+        if s.processes.world_size > 1:  # none can take a step without the others
+            why = "not measured with several processes"
+        elif not begun:
+            chosen, why = choose_arithmetic(s, growth, s.choices.of(name), allowed)
         s.choices.decide(name, precision=chosen[0], memory_format=chosen[1])
         s.report.log(f"{name}: {chosen[0]}, {chosen[1]} ({why})")
     if "compile" in s.choices.open(name):
@@ -105,26 +105,8 @@ def _seconds_of(trial: Rehearsal) -> float:
 def choose_arithmetic(
     s: Session, growth: GrowthState, choice: Choice, allowed: list[arithmetic.Candidate]
 ) -> tuple[arithmetic.Candidate, str]:
-    """Precision and memory format, and why; the same on all processes, of which the first one measures."""
-    told: dict[str, Any] = {}
-    if s.processes.is_main:
-        chosen, why = _measured(s, growth, choice, allowed)
-        told = {"chosen": chosen, "why": why}
-    if s.processes.world_size > 1:
-        data = distributed.gather_bytes(_as_bytes(json.dumps(told)), s.system.device)[0]
-        told = json.loads(data.numpy().tobytes())
-    precision, memory_format = told["chosen"]
-    return (precision, memory_format), told["why"]
-
-
-def _as_bytes(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-
-
-def _measured(
-    s: Session, growth: GrowthState, choice: Choice, allowed: list[arithmetic.Candidate]
-) -> tuple[arithmetic.Candidate, str]:
-    n = growth.batch_size // s.processes.world_size
+    """Precision and memory format of one process, and why."""
+    n = growth.batch_size
     key = arithmetic.cache_key(s.recipe, s.system, growth, n // choice.accumulate, json.loads(s.metadata["plugins"]))
     known = arithmetic.remembered(key, allowed)
     if known is not None:

@@ -1,5 +1,6 @@
 """``ganzoo run --gpus`` and torchrun: processes that train together, and what becomes of them when one is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -144,3 +145,19 @@ def test_torchrun_restarts_into_the_same_folder(recipe, tmp_path, undisturbed):
     out, _ = finish(process)
     assert "resumed from" in out
     assert snapshot_hash(tmp_path / "runs") == undisturbed
+
+
+def test_a_group_takes_the_rule_where_one_process_would_measure(tmp_path):
+    """A measured step of one process would wait for the others, which wait for what it chooses."""
+    recipe = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
+    command = [sys.executable, "-m", "ganzoo", "run", str(recipe), "--gpus", "2", "--device", "cpu", "--kimg", "0.016"]
+    growth = "growth={name: fixed, args: {batch_size: 16, lr: 0.002}}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GANZOO_CACHE": str(tmp_path / "cache")}
+    sizes = ["--set", growth, "--set", "data.source={name: faces, args: {num_images: 64}}"]
+    done = subprocess.run(
+        [*command, *sizes, "--outdir", str(tmp_path / "runs")],
+        env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (choices,) = (tmp_path / "runs").glob("*/choices.json")
+    assert json.loads(choices.read_text())["32 px, batch 16"]["memory_format"] == "channels_last"
