@@ -15,6 +15,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,15 @@ CHECKPOINT = 64  # images between checkpoints
 TOTAL = 256
 SECONDS = 300.0  # that any process may take
 _ROUNDS = 10
+
+
+def unused_port() -> int:
+    """Below those that systems give away by themselves, so that nothing takes it before the processes do."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class World:
@@ -195,7 +205,7 @@ class Trial:
         spec = {"progress": str(self.progress), **spec}
         if self.ranks == 1:
             return [self.world.start(arguments, spec)]
-        port = str(20_000 + random.randrange(20_000))
+        port = str(unused_port())
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(self.ranks)}
         common["LOCAL_WORLD_SIZE"] = str(self.ranks)
         return [
