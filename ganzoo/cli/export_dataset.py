@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.cli.options import precision_option
 from ganzoo.console import echo
 
 if TYPE_CHECKING:
@@ -32,13 +33,7 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images made at a time.")
 @click.option("--force", is_flag=True, help="Replace what was exported there before.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="bf16: faster where the machine computes in it; images change by rounding.",
-)
+@precision_option
 def export_dataset(
     snapshot: Path,
     num: int,

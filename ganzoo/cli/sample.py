@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ganzoo.cli.options import precision_option
 from ganzoo.console import echo
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ _LARGEST_GRID = 2**27  # pixels
     "--grid", metavar="ROWSxCOLS", help="Also write grid.png with the first ROWS x COLS images; auto: with all of them."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="bf16: faster where the machine computes in it; images change by rounding.",
-)
+@precision_option
 def sample(
     snapshot: Path,
     seeds: str,
