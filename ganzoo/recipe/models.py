@@ -274,7 +274,7 @@ class SystemConfig(Section):
         False, description="run losses through torch.compile where nothing fades; auto: on a GPU, if it is faster"
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="CPU threads of a process"
+        "auto", description="CPU threads of a process; auto = all CPUs, or OMP_NUM_THREADS"
     )
     workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto", description="readers that work ahead of training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def choose_system(config: SystemConfig, *, local_rank: int = 0, local_processes:
     memory_format = torch.channels_last
     if config.memory_format == "contiguous" or (config.memory_format == "auto" and device.type == "mps"):
         memory_format = torch.contiguous_format
-    threads = config.threads if config.threads != "auto" else max(1, available_cpus() // local_processes)
+    threads = config.threads if config.threads != "auto" else _share_of_cpus(local_processes)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals make CPU kernels many times slower, and nothing here needs them
     if device.type == "cpu":
@@ -104,6 +105,14 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def device_name(device: torch.device) -> str:
     """For people: 'NVIDIA H100', 'cpu'."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _share_of_cpus(processes: int) -> int:
+    """Threads for one of so many processes on this machine; alone, it heeds a lower OMP_NUM_THREADS."""
+    share = max(1, available_cpus() // processes)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    # Beside others it may be torchrun that has set it, to 1 whatever the machine has.
+    return min(share, int(wanted)) if processes == 1 and wanted.isdecimal() and int(wanted) > 0 else share
 
 
 def _choose_precision(device: torch.device) -> tuple[str, str]:

@@ -39,7 +39,7 @@ def gradient_norms(
         with only_input_gradients():
             (gradient,) = torch.autograd.grad(of_mixed, mixed, create_graph=True)
         # No epsilon under the root, as in the official code.
-        return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return torch.linalg.vector_norm(gradient, dim=(1, 2, 3))
 
 
 class WGANGPLoss(ganzoo.Loss):

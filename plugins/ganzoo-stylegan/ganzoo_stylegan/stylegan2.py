@@ -312,7 +312,8 @@ def minibatch_stddev(x: Tensor, group_size: int, num_channels: int) -> Tensor:
     check_groups(n, group_size)
     size = min(group_size, n)
     groups = everywhere.reshape(size, n // size, num_channels, c // num_channels, h, w)
-    stddev = (groups.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / size, num_channels]
+    variance = (groups - groups.mean(dim=0)).square().mean(dim=0)
+    stddev = (variance + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / size, num_channels]
     channels = whole_batch.share(stddev.repeat(size, 1))[:, :, None, None]
     return torch.cat([x, channels.expand(-1, -1, h, w)], dim=1)
 
