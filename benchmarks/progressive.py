@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from train_step import ROOT, machine
 
@@ -28,6 +30,8 @@ from ganzoo.profiling.measuring import once_or_more, step_seconds
 from ganzoo.profiling.step import StepCase
 from ganzoo.recipe import load_recipe
 from ganzoo.training.system import choose_system
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def main() -> None:
         if kind(phase) not in cases:
             growth = replace(schedule.at(phase.start_nimg), alpha=0.5 if phase.fading else 1.0)
             cases[kind(phase)] = StepCase.build(recipe, plugins.registry, growth, system=system)
-    seconds = {key: value / key[2] * 1000 for key, value in measure(cases, args.rounds, args.seconds).items()}
+    seconds = {key: value / key[2] * 1000 for key, value in take_turns(cases, args.rounds, args.seconds).items()}
 
     rows = table(phases, seconds)
     print(f"{machine()}, {system.precision}\n{args.recipe}, median of {args.rounds} interleaved rounds\n")
@@ -94,16 +98,17 @@ def kind(phase: Phase) -> tuple[int, bool, int]:
     return phase.resolution, phase.fading, phase.batch_size
 
 
-def measure(
-    cases: dict[tuple[int, bool, int], StepCase], rounds: int, seconds: float
-) -> dict[tuple[int, bool, int], float]:
-    """Median seconds of a step of each case."""
+def take_turns(
+    cases: dict[Key, StepCase], rounds: int, seconds: float, between: Callable[[], None] = lambda: None
+) -> dict[Key, float]:
+    """Median seconds of a step of each case, over interleaved rounds, of about ``seconds`` for each."""
     for case in cases.values():
         case.state.d_step = case.state.g_step = 1  # lazy regularizers are not due
         case.step()
-    times: dict[tuple[int, bool, int], list[float]] = {}
+    times: dict[Key, list[float]] = {}
     for turn in range(rounds):
         print(f"round {turn + 1} of {rounds}", flush=True)
+        between()
         for key, case in cases.items():
             parts = case.parts()
             of_parts = {part.name: once_or_more(part.run, case.synchronize, seconds / len(parts)) for part in parts}

@@ -1,4 +1,4 @@
-"""What progressive.py and precision.py conclude from what was measured."""
+"""What progressive.py, cost.py and precision.py conclude from what they measure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from ganzoo.interfaces import Phase
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import cost  # noqa: E402
 import precision  # noqa: E402
 import progressive  # noqa: E402
+
+ONCE = ["--rounds", "1", "--seconds", "0"]
+NETWORKS = ["data.img_resolution=8", "generator.args.fmap_max=8", "discriminator.args.fmap_max=8"]
+SMALL = [part for one in NETWORKS for part in ("--set", one)]
 
 
 def phase(resolution: int, start: int, end: int, fading: bool = False) -> Phase:
@@ -31,16 +36,27 @@ def test_growing_takes_the_time_of_its_phases_and_full_size_that_of_the_last():
 def test_growing_is_measured_on_the_steps_of_a_recipe(tmp_path, monkeypatch, capsys):
     pytest.importorskip("ganzoo_progan")
     pytest.importorskip("matplotlib")
-    small = ["data.img_resolution=8", "generator.args.fmap_max=8", "discriminator.args.fmap_max=8"]
-    options = [part for one in small for part in ("--set", one)]
     out = tmp_path / "growing.json"
     files = ["--json", str(out), "--chart", str(tmp_path / "growing.png")]
-    monkeypatch.setattr(sys, "argv", ["progressive.py", "--rounds", "1", "--seconds", "0", *options, *files])
+    monkeypatch.setattr(sys, "argv", ["progressive.py", *ONCE, *SMALL, *files])
     progressive.main()
     rows = json.loads(out.read_text())["rows"]
     assert [(row["resolution"], row["fading"]) for row in rows] == [(4, False), (8, True), (8, False)]
     assert rows[-1]["end_kimg"] == 12_000
     assert "at full size take" in capsys.readouterr().out
+
+
+def test_cost_is_measured_by_resolution_and_by_batch(tmp_path, monkeypatch):
+    pytest.importorskip("ganzoo_progan")
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "cost.json"
+    files = ["--json", str(out), "--chart", str(tmp_path / "cost.png")]
+    sizes = ["--batch", "4", "--by-batch", "8", "--batches", "4,8", "--precision", "fp32"]
+    monkeypatch.setattr(sys, "argv", ["cost.py", *ONCE, *SMALL, *sizes, *files])
+    cost.main()
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["resolution"], row["batch_size"]) for row in rows] == [(4, 4), (8, 4), (8, 8)]
+    assert all(row["ms"] > row["floor_ms"] > 0 for row in rows)
 
 
 def finished(folder: Path, fid: float, nimg: int = 9000) -> None:
