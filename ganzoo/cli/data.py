@@ -83,6 +83,7 @@ def inspect(path: str, sheet: Path | None, as_json: bool) -> None:
 @click.option(
     "--background", default="white", show_default=True, metavar="COLOUR", help="Behind transparency and padding."
 )
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only this class; may be repeated.")
 @click.option("--max-images", type=click.IntRange(min=1), metavar="N", help="Only N, spread evenly over all.")
 @click.option("--skip-bad", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out up to N bad files.")
 def pack(src: str, dest: Path, **options: Any) -> None:
@@ -92,11 +93,12 @@ def pack(src: str, dest: Path, **options: Any) -> None:
     """
     from ganzoo.data.repack import pack_images
 
-    channels = options.pop("channels")
+    channels, classes = options.pop("channels"), options.pop("classes")
     pack_images(
         src,
         dest,
         channels=None if channels is None else int(channels),
+        classes=classes or None,
         log=echo,
         progress=True,
         **options,

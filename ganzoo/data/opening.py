@@ -22,7 +22,7 @@ from ganzoo.data.packing import fit_images
 from ganzoo.data.sources import FolderDataset, PackedDataset, ZipDataset
 from ganzoo.data.sources.files import ImageFiles
 from ganzoo.data.sources.shards import shards_at
-from ganzoo.data.subset import Selected, at_most, spread
+from ganzoo.data.subset import Selected, at_most, of_classes, spread
 from ganzoo.data.training_data import DataInfo, ImageStore, LevelArrays, LiveImages, TrainingData
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
@@ -68,7 +68,7 @@ def _open_images(config: DataConfig, dataset: Dataset, log: Log, progress: bool,
             f"{config.path or dataset.name}: data.labels is true, but there are no labels. Put every image into a "
             "folder of its class or add a dataset.json, or set data.labels to false."
         )
-    dataset = at_most(dataset, config.max_images)
+    dataset = at_most(of_classes(dataset, config.classes), config.max_images)
     whole = dataset.whole if isinstance(dataset, Selected) else dataset
     if isinstance(whole, PackedDataset):
         return _open_pack(config, whole, dataset, log)
@@ -167,7 +167,8 @@ def _open_pack(config: DataConfig, dataset: PackedDataset, part: Dataset, log: L
     if isinstance(part, Selected):
         fingerprint, chosen = fit.fingerprint(part.fingerprint), part.origins
     log(f"data: {dataset.path}, packed by {made.mode} and {made.filter}")
-    info = _info(config, dataset.name, len(part), fit, dataset, fingerprint)
+    labelled = dataset if config.classes is None else part
+    info = _info(config, dataset.name, len(part), fit, labelled, fingerprint)
     return TrainingData(info, LevelArrays(dataset.pack.levels, chosen, dataset.pack.check), part.labels)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from ganzoo.data.fit import Fit
 from ganzoo.data.opening import channels_of, open_dataset
 from ganzoo.data.pack import write_pack
 from ganzoo.data.packing import fit_images
-from ganzoo.data.subset import at_most
+from ganzoo.data.subset import at_most, of_classes
 from ganzoo.errors import DataError
 
 
@@ -27,6 +27,7 @@ def pack_images(
     filter: Literal["lanczos", "box"] = "lanczos",
     channels: int | None = None,
     background: str = "white",
+    classes: Sequence[str | int] | None = None,
     max_images: int | None = None,
     skip_bad: int = 0,
     log: Callable[[str], None] = print,
@@ -37,7 +38,7 @@ def pack_images(
     The arguments mean what they do in a recipe's ``data``. Raises DataError for bad data, if ``dest`` exists, or if
     the disk is too small; ``dest`` appears whole or not at all.
     """
-    dataset = at_most(open_dataset(src, log), max_images)
+    dataset = at_most(of_classes(open_dataset(src, log), classes), max_images)
     if os.path.lexists(dest):
         raise DataError(f"{dest}: exists already; remove it or choose another name")
     how = Fit(resolution, channels or channels_of(dataset, log), fit, filter, background)

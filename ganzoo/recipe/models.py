@@ -114,6 +114,9 @@ class DataConfig(Section):
     filter: Literal["lanczos", "box"] = Field("lanczos", description="how it is brought to size")
     background: str = Field("white", description="colour behind transparency and padding: a name or #rrggbb")
     labels: bool = Field(False, description="train with the labels of the data")
+    classes: Annotated[list[str | Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
+        None, description="use only these classes, by name or number from 0; their order is that of the labels"
+    )
     mirror: bool = Field(False, description="mirror every image left to right, half of the time")
     cache: str = Field("auto", description="auto, off, or a folder to keep packed images in")
     max_images: int | None = Field(None, ge=1, description="use only so many")
@@ -150,6 +153,12 @@ class DataConfig(Section):
     def _one_origin(self) -> DataConfig:
         if (self.path is None) == (self.source is None):
             raise ValueError("give either `path` (or --data PATH) or `source`" + (", not both" if self.path else ""))
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_not_domains(self) -> DataConfig:
+        if self.classes is not None and self.inputs is not None and self.inputs.kind in ("same-name", "unpaired"):
+            raise ValueError("`classes` means nothing here: `inputs` already says which folders to take")
         return self
 
     @model_validator(mode="after")

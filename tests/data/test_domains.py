@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganzoo.data import open_data, open_dataset
 from ganzoo.errors import DataError
-from ganzoo.recipe import InputsConfig
+from ganzoo.recipe import DataConfig, InputsConfig
 
 
 @pytest.fixture
@@ -184,3 +184,9 @@ def test_sources_without_names_or_classes(opened, config, registry):
 
 def test_the_order_of_files_does_not_matter(domains):
     assert open_dataset(str(domains)).below("trainA").names == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+
+
+def test_domains_are_no_classes(config, domains):
+    inputs = InputsConfig(kind="unpaired", a="trainA", b="trainB")
+    with pytest.raises(ValueError, match="`classes` means nothing here"):
+        DataConfig(path=str(domains), img_resolution=8, inputs=inputs, classes=["trainA"])

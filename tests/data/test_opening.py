@@ -155,6 +155,49 @@ def test_max_images_are_spread_over_the_set(folder, open_, tmp_path, pixels):
     assert open_(folder, max_images=99).info.fingerprint == open_(folder).info.fingerprint
 
 
+@pytest.mark.parametrize("classes", [["eel", "cat"], [2, "cat"]])
+def test_some_classes_are_numbered_in_the_order_asked_for(folder, open_, tmp_path, classes):
+    whole, data = open_(folder, labels=True), open_(folder, classes=classes, labels=True)
+    assert (data.info.num_images, data.info.c_dim, data.info.class_names) == (8, 2, ["eel", "cat"])
+    at = np.flatnonzero(whole.labels(range(12)).argmax(1) != 1).tolist()
+    assert (data.read(range(8), 8) == whole.read(at, 8)).all()
+    assert data.labels(range(8)).argmax(1).tolist() == [1] * 4 + [0] * 4
+    pack_images(str(folder), tmp_path / "whole", resolution=8, log=lambda line: None)
+    pack_images(str(folder), tmp_path / "part.zip", resolution=8, classes=classes, log=lambda line: None)
+    kept = {"cache": str(tmp_path / "kept")}
+    for other in (
+        open_(folder, classes=classes, labels=True, **kept),
+        open_(tmp_path / "whole", classes=classes, labels=True),
+        open_(tmp_path / "part.zip", labels=True),
+    ):
+        assert (other.read(range(8), 8) == data.read(range(8), 8)).all()
+        assert other.info.class_names == data.info.class_names
+        assert other.labels(range(8)).tolist() == data.labels(range(8)).tolist()
+    fewer = open_(tmp_path / "whole", classes=classes, max_images=2, labels=True)
+    assert fewer.labels(range(2)).tolist() == [[0, 1], [1, 0]]
+    # Another order means other labels: a pack of one must not be taken for one of the other.
+    turned = open_(folder, classes=classes[::-1], labels=True, **kept)
+    assert turned.info.class_names == ["cat", "eel"] and turned.labels([0]).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat", "egl"], r"no class 'egl'; there are: cat, dog, eel.*did you mean 'eel'"),
+        ([3], "no class 3; there are 3, counted from 0"),
+        (["cat", 0], "the class 0 is asked for twice"),
+    ],
+)
+def test_classes_that_are_not_there_are_named(folder, open_, classes, message):
+    with pytest.raises(DataError, match=message):
+        open_(folder, classes=classes)
+
+
+def test_classes_need_labels(folder, open_):
+    with pytest.raises(DataError, match=r"labels are missing.*data\.classes=null"):
+        open_(folder / "cat", classes=["cat"])
+
+
 @pytest.mark.parametrize("where", ["memory", "cache"])
 def test_skip_bad(folder, open_, said, where, monkeypatch):
     if where == "cache":
