@@ -21,18 +21,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo import GrowthState, build
-from ganzoo.interfaces import Batch, Generator
+from ganzoo.interfaces import Generator
 from ganzoo.plugins import load_plugins
+from ganzoo.profiling import step
 from ganzoo.recipe import Recipe, load_recipe
-from ganzoo.training.ema import update_ema
-from ganzoo.training.loop import follow_gradients, total_loss
-from ganzoo.training.players import make_optimizer
-from ganzoo.training.system import choose_system
+from ganzoo.registry import Registry
+from ganzoo.training.choices import Choice
+from ganzoo.training.choosing import adopt
+from ganzoo.training.system import System, choose_system
 
 PEER = "pytorch_GAN_zoo"
 
@@ -95,72 +95,65 @@ class Worker:
         self._process.wait()
 
 
-def load(case: Case) -> tuple[Recipe, GrowthState, Generator, Any, Any]:
-    """The recipe, where its schedule stands at the case's resolution, without a fade, and its networks and loss."""
-    plugins = load_plugins()
+def load(case: Case) -> tuple[Recipe, Registry, GrowthState]:
+    """The recipe, and where its schedule stands at the case's resolution, without a fade."""
+    registry = load_plugins().registry
     overrides = ["data.path=null", "data.source={name: faces}", "data.labels=false", *case.overrides]
-    recipe = load_recipe(case.recipe, plugins.registry, overrides)
-    schedule = build.build_growth(recipe, plugins.registry)
+    recipe = load_recipe(case.recipe, registry, overrides)
+    schedule = build.build_growth(recipe, registry)
     phases = schedule.phases(round(recipe.train.total_kimg * 1000))
     starts = [phase.start_nimg for phase in phases if phase.resolution == case.resolution]
     if not starts:
         raise SystemExit(f"{case.recipe} has no {case.resolution} px: {sorted({phase.resolution for phase in phases})}")
     growth = replace(schedule.at(starts[0]), alpha=1.0)
-    growth = replace(growth, batch_size=case.batch or growth.batch_size)
+    return recipe, registry, replace(growth, batch_size=case.batch or growth.batch_size)
+
+
+def load_generator(case: Case) -> tuple[Recipe, GrowthState, Generator]:
+    """The recipe's generator at the start of training."""
+    recipe, registry, growth = load(case)
     torch.manual_seed(0)
-    G, D = build.build_networks(
-        recipe, plugins.registry, img_channels=recipe.data.img_channels or 3, c_dim=0, device="cpu"
-    )
-    return recipe, growth, G, D, build.build_objective(recipe, plugins.registry, G, D)[0]
+    channels = recipe.data.img_channels or 3
+    G, _ = build.build_networks(recipe, registry, img_channels=channels, c_dim=0, device="cpu")
+    return recipe, growth, G
+
+
+def system_of(case: Case, recipe: Recipe) -> System:
+    config = {"precision": case.precision, "memory_format": case.memory_format}
+    return choose_system(recipe.system.model_copy(update=config))
 
 
 class StepCase:
-    """The players of a recipe at one resolution: a D step, and a G step with the average, as in the training loop."""
+    """The step of a recipe at one resolution, lazy regularizers left out: D's update, and G's with the average."""
 
     def __init__(self, case: Case) -> None:
-        self.recipe, self.growth, G, D, self.loss = load(case)
-        config = {"precision": case.precision, "memory_format": case.memory_format}
-        self.system = choose_system(self.recipe.system.model_copy(update=config))
-        move = {"device": self.system.device, "memory_format": self.system.memory_format}
-        self.G, self.D = G.to(**move), D.to(**move)
-        self.G_ema = load(case)[2].to(**move).requires_grad_(False)
-        self.opt_G, self.opt_D = (make_optimizer(self.recipe.optimizer, net) for net in (self.G, self.D))
-        self.G_called = torch.compile(self.G) if case.compiled else self.G
-        self.images = self.growth.batch_size
-        shape = self.images, G.img_channels, self.growth.resolution, self.growth.resolution
-        self.real = (torch.rand(*shape) * 2 - 1).to(**move)
-        self.parts: dict[str, Callable[[], None]] = {"D": self.d_step, "G": self.g_step}
-
-    def d_step(self) -> None:
-        self._step(self.D, self.opt_D, self.growth.d_lr, self.loss.d_loss)
-
-    def g_step(self) -> None:
-        self._step(self.G, self.opt_G, self.growth.g_lr, self.loss.g_loss)
-        update_ema(self.G_ema, self.G, 0.999)
-
-    def _step(self, player: Any, optimizer: Any, lr: float, terms_of: Callable[..., dict[str, Tensor]]) -> None:
-        self.G.requires_grad_(player is self.G)
-        self.D.requires_grad_(player is self.D)
-        z = torch.randn(self.images, self.G.z_dim, device=self.system.device)
-        with self.system.autocast():
-            terms = terms_of(self.G_called, self.D, Batch(self.real, None, z, None, self.growth))
-        optimizer.zero_grad(set_to_none=True)
-        loss = total_loss(terms)
-        loss.backward()
-        follow_gradients(player, optimizer, lr, loss)
+        recipe, registry, growth = load(case)
+        self.system, self.images = system_of(case, recipe), growth.batch_size
+        self.players = step.StepCase.build(recipe, registry, growth, system=self.system)
+        self.players.state.d_step = self.players.state.g_step = 1
+        if case.compiled:
+            compiled = Choice(case.precision, case.memory_format, compile=True)
+            adopt(self.players, compiled, log=lambda line: print(line, file=sys.stderr))
+        updates = {part.name: part.run for part in self.players.parts()}
+        self.parts: dict[str, Callable[[], Any]] = {
+            "D": updates["D"],
+            "G": lambda: (updates["G"](), updates["G_ema"]()),
+        }
 
     def facts(self) -> dict[str, float]:
         """Images and floating-point operations of a step."""
         with CountFlops() as counter:
-            self.d_step()
-            self.g_step()
+            for part in self.parts.values():
+                part()
         return {"images": self.images, "flops": counter.total}
 
     def convolution(self) -> Callable[[], None]:
         """A plain 3x3 convolution of CONVOLUTION_FLOPS, in the case's precision: 128 channels at 32 px, batch 16."""
         dtype = torch.bfloat16 if self.system.precision == "bf16" else torch.float32
-        options = {"dtype": dtype, "device": self.system.device}
-        x, w = (torch.randn(*shape, **options) for shape in ((16, 128, 32, 32), (128, 128, 3, 3)))
+        x, w = (
+            torch.randn(*shape, dtype=dtype, device=self.system.device)
+            for shape in ((16, 128, 32, 32), (128, 128, 3, 3))
+        )
         x, w = x.to(memory_format=torch.channels_last), w.to(memory_format=torch.channels_last)
 
         def convolve() -> None:
@@ -177,9 +170,8 @@ class SampleCase:
     """Images of the average, as ``ganzoo sample`` makes them, uint8 apart."""
 
     def __init__(self, case: Case) -> None:
-        self.recipe, self.growth, G, *_ = load(case)
-        config = {"precision": case.precision, "memory_format": case.memory_format}
-        self.system = choose_system(self.recipe.system.model_copy(update=config))
+        recipe, self.growth, G = load_generator(case)
+        self.system = system_of(case, recipe)
         G = G.to(device=self.system.device, memory_format=self.system.memory_format).eval().requires_grad_(False)
         self.G, self.G_called = G, torch.compile(G) if case.compiled else G
         self.images = self.growth.batch_size
@@ -202,7 +194,7 @@ class PeerCase:
     def __init__(self, case: Case) -> None:
         from peers.pytorch_gan_zoo import Trainer
 
-        recipe, growth, G, *_ = load(case)
+        recipe, growth, G = load_generator(case)
         if recipe.generator.name != "progan":
             raise SystemExit(f"{PEER} is compared with ProGAN, and {case.recipe} trains {recipe.generator.name}")
         to_rgb = dict(G.get_submodule("to_rgb").named_children())

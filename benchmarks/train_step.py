@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default=str(ROOT / "recipes" / "progan_cifar10_cpu.yaml"))
-    parser.add_argument("--compiled", action="store_true", help="also with G compiled (not D: second derivatives)")
+    parser.add_argument("--compiled", action="store_true", help="also with losses compiled (system.compile)")
     add_options(parser)
     args = parser.parse_args()
     rows = []

@@ -34,16 +34,17 @@ def shapes_in_use(net: nn.Module) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_step_moves_both_players_and_the_average(precision):
     case = StepCase(small("step", precision=precision))
-    before = [weights(net) for net in (case.D, case.G, case.G_ema)]
+    nets = case.players.D, case.players.G, case.players.G_ema
+    before = [weights(net) for net in nets]
     assert run_for(case.parts, 0.0, "cpu").keys() == {"D", "G"}
-    assert all(not torch.equal(weights(net), w) for net, w in zip((case.D, case.G, case.G_ema), before, strict=True))
+    assert all(not torch.equal(weights(net), w) for net, w in zip(nets, before, strict=True))
 
 
 def test_the_peer_has_the_same_widths_and_takes_more_operations():
     ours, theirs = StepCase(small("step")), PeerCase(small("step", project=PEER))
     for part in (*ours.parts.values(), *theirs.parts.values()):
         part()
-    for net, peer in ((ours.G, theirs.peer.G), (ours.D, theirs.peer.D)):
+    for net, peer in ((ours.players.G, theirs.peer.G), (ours.players.D, theirs.peer.D)):
         assert shapes_in_use(net) == shapes_in_use(peer)
     assert ours.facts()["images"] == theirs.facts()["images"] == 4
     assert ours.facts()["flops"] < theirs.facts()["flops"]
