@@ -112,6 +112,7 @@ def measure(
 def draw(rows: list[Row], batch: int, by_batch: int, path: Path) -> None:
     """Milliseconds an image, by resolution and by batch, with the floor below."""
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, ScalarFormatter
 
     figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
     sides: list[tuple[Any, str, str, list[Row]]] = [
@@ -121,13 +122,17 @@ def draw(rows: list[Row], batch: int, by_batch: int, path: Path) -> None:
     for axes, key, title, side in sides:
         for precision, colour in (("fp32", "tab:blue"), ("bf16", "tab:red")):
             shown = sorted((row for row in side if row.precision == precision), key=lambda row: getattr(row, key))
-            at = [getattr(row, key) for row in shown]
-            if at:
+            if shown:
+                at = [getattr(row, key) for row in shown]
                 axes.plot(at, [row.ms for row in shown], color=colour, marker=".", label=precision)
                 axes.plot(at, [row.floor_ms for row in shown], color=colour, linestyle=":", label=f"{precision}, floor")
-                axes.set_xticks(at, [str(one) for one in at])
         axes.set(xscale="log", yscale="log", title=title, xlabel=title.split()[-1], ylabel="ms an image")
+        places = sorted({getattr(row, key) for row in side})
+        axes.set_xticks(places, [str(place) for place in places])
         axes.set_xticks([], minor=True)
+        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis(ScalarFormatter())
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
     figure.suptitle(machine(), fontsize=9)
