@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +42,47 @@ def main() -> None:
     for kimg in sorted(with_ada.keys() | without.keys()):
         print(f"| {kimg:g} | {shown(without.get(kimg))} | {shown(with_ada.get(kimg))} |")
     for name, values in (("without ADA", without), ("with ADA", with_ada)):
-        at = best(values)
-        print(f"{name}: best {shown(values[at])} at kimg {at:g}, last {shown(values[max(values)])}")
+        least, last = best(values), means(values)[-1]
+        print(f"{name}: best {least.value:.2f} ± {least.error:.2f} at kimg {least.start:g} to {least.end:g}, ", end="")
+        print(f"last {last.value:.2f} ± {last.error:.2f} from {last.start:g}")
     if args.picture:
         draw(args.picture, args.metric, with_ada, without, p_of(args.with_ada))
-    rises = without[max(without)][0] - without[best(without)][0] > 2 * without[max(without)][1]
-    falls = best(with_ada) >= LATE * max(with_ada) and with_ada[best(with_ada)][0] < without[best(without)][0]
+    least, last = best(without), means(without)[-1]
+    rises = last.value - least.value > 2 * math.hypot(last.error, least.error)
+    of_ada = best(with_ada)
+    falls = of_ada.end >= LATE * max(with_ada) and of_ada.value < least.value
     print(f"rises without ADA: {rises}; falls with ADA, and further: {falls}")
     sys.exit(not (rises and falls))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of the evaluations from kimg ``start`` to ``end``."""
+
+    start: float
+    end: float
+    value: float
+    error: float
+
+
+def means(values: Curve, count: int = 5) -> list[Mean]:
+    """Of every ``count`` evaluations in a row. Raises SystemExit if there are fewer."""
+    at = sorted(values)
+    if len(at) < count:
+        raise SystemExit(f"{len(at)} evaluations are too few to compare: {count} are needed in each run")
+    windows = [at[i : i + count] for i in range(len(at) - count + 1)]
+    found = []
+    for window in windows:
+        numbers = [values[kimg][0] for kimg in window]
+        found.append(
+            Mean(window[0], window[-1], statistics.mean(numbers), statistics.stdev(numbers) / math.sqrt(count))
+        )
+    return found
+
+
+def best(values: Curve) -> Mean:
+    """The lowest."""
+    return min(means(values), key=lambda mean: mean.value)
 
 
 def curve(run: Path, metric: str) -> Curve:
@@ -64,23 +100,22 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def best(values: Curve) -> float:
-    """Where the metric is lowest."""
-    return min(values, key=lambda kimg: values[kimg][0])
-
-
 def shown(value: tuple[float, float] | None) -> str:
     return "" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
 
 
 def draw(path: Path, metric: str, with_ada: Curve, without: Curve, p: dict[float, float]) -> None:
-    """The two curves with their standard errors, and ADA's p below them."""
+    """The two curves with means of five and their standard errors, and ADA's p below them."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 5.5), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
     for name, values, colour in (("without ADA", without, "tab:red"), ("with ADA", with_ada, "tab:blue")):
-        y, error = zip(*values.values(), strict=True)
-        top.errorbar(list(values), y, error, label=name, color=colour, marker="o", markersize=3, capsize=2)
+        top.plot(
+            list(values), [value for value, _ in values.values()], color=colour, marker=".", linewidth=0.5, alpha=0.5
+        )
+        smooth = means(values)
+        middle, y = [(mean.start + mean.end) / 2 for mean in smooth], [mean.value for mean in smooth]
+        top.errorbar(middle, y, [mean.error for mean in smooth], label=f"{name}, mean of 5", color=colour, capsize=2)
     top.set(yscale="log", ylabel=f"{metric.upper()} (small), lower is better")
     for axis in (top.yaxis.set_major_formatter, top.yaxis.set_minor_formatter):
         axis("{x:g}")
