@@ -23,7 +23,7 @@ from typing import Any
 from train_step import ROOT, machine
 
 PRECISIONS = ("fp32", "bf16")
-SCHEDULE = ["growth.args.stable_kimg=3", "growth.args.fade_kimg=3", "eval.every_kimg=9"]
+SCHEDULE = ["growth.args.stable_kimg=3", "growth.args.fade_kimg=3", "eval.every_kimg=8"]
 Curve = dict[float, float]  # kimg -> value
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", default=str(ROOT / "recipes" / "progan_cifar10_cpu.yaml"))
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help=f"instead of {' '.join(SCHEDULE)}")
-    parser.add_argument("--kimg", type=float, default=36, help="thousands of images shown to each")
+    parser.add_argument("--kimg", type=float, default=24, help="thousands of images shown to each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=PRECISIONS)
     parser.add_argument("--picture", type=Path, help="write the curves here")
