@@ -175,7 +175,8 @@ ENTRIES = (
         g=("lapgan", {"base_resolution": 8, "base_z_dim": 100, "hidden_dim": 700, "ngf": 64}),
         d=("lapgan", {"base_resolution": 8, "hidden_dim": 700, "ndf": 88, "dropout": 0.5}),
         loss=("lapgan", {}),
-        **DCGAN_ADAM,
+        lr=(0.001, 0.001),
+        betas=(0.5, 0.999),
     ),
     Entry(
         "sngan",
