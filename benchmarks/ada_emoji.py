@@ -42,9 +42,7 @@ def main() -> None:
     for kimg in sorted(with_ada.keys() | without.keys()):
         print(f"| {kimg:g} | {shown(without.get(kimg))} | {shown(with_ada.get(kimg))} |")
     for name, values in (("without ADA", without), ("with ADA", with_ada)):
-        least, last = best(values), means(values)[-1]
-        print(f"{name}: best {least.value:.2f} ± {least.error:.2f} at kimg {least.start:g} to {least.end:g}, ", end="")
-        print(f"last {last.value:.2f} ± {last.error:.2f} from {last.start:g}")
+        print(f"{name}: best {best(values)}, last {means(values)[-1]}")
     if args.picture:
         draw(args.picture, args.metric, with_ada, without, p_of(args.with_ada))
     least, last = best(without), means(without)[-1]
@@ -63,6 +61,9 @@ class Mean:
     end: float
     value: float
     error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ± {self.error:.2f} from kimg {self.start:g} to {self.end:g}"
 
 
 def means(values: Curve, count: int = 5) -> list[Mean]:

@@ -15,19 +15,19 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo import GrowthState, build
-from ganzoo.interfaces import Generator
+from ganzoo.interfaces import Generator, GrowthSchedule, Phase
 from ganzoo.plugins import load_plugins
 from ganzoo.profiling import step
+from ganzoo.profiling.measuring import PlainConvolution
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.registry import Registry
 from ganzoo.training.choices import Choice
@@ -95,13 +95,18 @@ class Worker:
         self._process.wait()
 
 
+def open_recipe(path: str, overrides: Sequence[str]) -> tuple[Recipe, Registry, GrowthSchedule, list[Phase]]:
+    """A recipe without its data, which are not needed to time a step, with its schedule and the phases of that."""
+    registry = load_plugins().registry
+    without_data = ["data.path=null", "data.source={name: faces}", "data.labels=false"]
+    recipe = load_recipe(path, registry, [*without_data, *overrides])
+    schedule = build.build_growth(recipe, registry)
+    return recipe, registry, schedule, list(schedule.phases(round(recipe.train.total_kimg * 1000)))
+
+
 def load(case: Case) -> tuple[Recipe, Registry, GrowthState]:
     """The recipe, and where its schedule stands at the case's resolution, without a fade."""
-    registry = load_plugins().registry
-    overrides = ["data.path=null", "data.source={name: faces}", "data.labels=false", *case.overrides]
-    recipe = load_recipe(case.recipe, registry, overrides)
-    schedule = build.build_growth(recipe, registry)
-    phases = schedule.phases(round(recipe.train.total_kimg * 1000))
+    recipe, registry, schedule, phases = open_recipe(case.recipe, case.overrides)
     starts = [phase.start_nimg for phase in phases if phase.resolution == case.resolution]
     if not starts:
         raise SystemExit(f"{case.recipe} has no {case.resolution} px: {sorted({phase.resolution for phase in phases})}")
@@ -146,24 +151,6 @@ class StepCase:
             for part in self.parts.values():
                 part()
         return {"images": self.images, "flops": counter.total}
-
-    def convolution(self) -> Callable[[], None]:
-        """A plain 3x3 convolution of CONVOLUTION_FLOPS, in the case's precision: 128 channels at 32 px, batch 16."""
-        dtype = torch.bfloat16 if self.system.precision == "bf16" else torch.float32
-        x, w = (
-            torch.randn(*shape, dtype=dtype, device=self.system.device)
-            for shape in ((16, 128, 32, 32), (128, 128, 3, 3))
-        )
-        x, w = x.to(memory_format=torch.channels_last), w.to(memory_format=torch.channels_last)
-
-        def convolve() -> None:
-            with torch.no_grad():
-                F.conv2d(x, w, padding=1)
-
-        return convolve
-
-
-CONVOLUTION_FLOPS = 2 * 16 * 32 * 32 * 128 * 128 * 9
 
 
 class SampleCase:
@@ -267,7 +254,8 @@ def main() -> None:
         answer = run_for(running.parts, seconds, case.clock)
         answer["peak"] = peak_bytes() - before
         if isinstance(running, StepCase):
-            answer["convolution"] = run_for({"": running.convolution()}, seconds / 4, case.clock)[""]
+            convolution = PlainConvolution(running.system.device, running.system.precision)
+            answer["convolution"] = run_for({"": convolution.run}, seconds / 4, case.clock)[""]
         print(json.dumps(answer), flush=True)
 
 

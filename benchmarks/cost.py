@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cases import open_recipe
 from progressive import take_turns
 from train_step import ROOT, machine
 
-from ganzoo.build import build_growth
-from ganzoo.plugins import load_plugins
+from ganzoo.interfaces import GrowthSchedule, Phase
 from ganzoo.profiling.measuring import PlainConvolution
 from ganzoo.profiling.step import StepCase
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training.system import choose_system
 
@@ -55,13 +55,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
-    plugins = load_plugins()
-    overrides = ["data.path=null", "data.source={name: faces}", "data.labels=false", *args.set]
-    recipe = load_recipe(args.recipe, plugins.registry, overrides)
-    batches = [int(batch) for batch in args.batches.split(",")]
-    rows: list[Row] = []
-    for precision in args.precision.split(","):
-        rows += measure(recipe, plugins.registry, precision, args.batch, args.by_batch, batches, args)
+    opened = open_recipe(args.recipe, args.set)
+    rows = [row for precision in args.precision.split(",") for row in measure(*opened, precision, args)]
     print(f"\n{machine()}\n{args.recipe}, median of {args.rounds} interleaved rounds\n")
     print("        px  batch  ms an image   floor  of floor")
     for row in rows:
@@ -78,26 +73,22 @@ def main() -> None:
 def measure(
     recipe: Recipe,
     registry: Registry,
+    schedule: GrowthSchedule,
+    phases: list[Phase],
     precision: str,
-    batch: int,
-    by_batch: int,
-    batches: list[int],
     args: argparse.Namespace,
 ) -> list[Row]:
     """All resolutions with one batch, and one resolution with all batches."""
     system = choose_system(recipe.system.model_copy(update={"precision": precision}))
-    schedule = build_growth(recipe, registry)
-    phases = schedule.phases(round(recipe.train.total_kimg * 1000))
     start = {phase.resolution: phase.start_nimg for phase in reversed(phases)}
-    if by_batch not in start:
-        raise SystemExit(f"{recipe.name} has no {by_batch} px: it has {sorted(start)}")
-    wanted = sorted({(r, batch) for r in start} | {(by_batch, b) for b in batches})
-    cases = {
-        (r, b): StepCase.build(
-            recipe, registry, replace(schedule.at(start[r]), alpha=1.0, batch_size=b), system=system
-        )
-        for r, b in wanted
-    }  # fmt: skip
+    if args.by_batch not in start:
+        raise SystemExit(f"{recipe.name} has no {args.by_batch} px: it has {sorted(start)}")
+    batches = map(int, args.batches.split(","))
+    wanted = sorted({(r, args.batch) for r in start} | {(args.by_batch, b) for b in batches})
+    cases = {}
+    for r, b in wanted:
+        growth = replace(schedule.at(start[r]), alpha=1.0, batch_size=b)
+        cases[r, b] = StepCase.build(recipe, registry, growth, system=system)
     convolution, rates = PlainConvolution(system.device, precision), []
 
     def between() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -61,7 +60,7 @@ def train(args: argparse.Namespace, precision: str, seed: int) -> None:
     settings = {"system.precision": precision, "seed": seed, "train.total_kimg": args.kimg}
     overrides = [f"{key}={value}" for key, value in settings.items()] + (args.set or SCHEDULE)
     command = [sys.executable, "-m", "ganzoo", "run", args.recipe, "--data", args.data, "--outdir", str(out)]
-    subprocess.run([*command, *(part for one in overrides for part in ("--set", one))], check=True, env=os.environ)
+    subprocess.run([*command, *(part for one in overrides for part in ("--set", one))], check=True)
 
 
 def curves(out: Path, kimg: float) -> dict[str, Curve]:

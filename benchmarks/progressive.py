@@ -21,14 +21,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+from cases import open_recipe
 from train_step import ROOT, machine
 
-from ganzoo.build import build_growth
 from ganzoo.interfaces import Phase
-from ganzoo.plugins import load_plugins
-from ganzoo.profiling.measuring import once_or_more, step_seconds
+from ganzoo.profiling.measuring import measure_parts, step_seconds
 from ganzoo.profiling.step import StepCase
-from ganzoo.recipe import load_recipe
 from ganzoo.training.system import choose_system
 
 Key = TypeVar("Key", bound=Hashable)
@@ -62,11 +60,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
-    plugins = load_plugins()
-    overrides = ["data.path=null", "data.source={name: faces}", *args.set]
-    recipe = load_recipe(args.recipe, plugins.registry, overrides)
-    schedule = build_growth(recipe, plugins.registry)
-    phases = list(schedule.phases(round(recipe.train.total_kimg * 1000)))
+    recipe, registry, schedule, phases = open_recipe(args.recipe, args.set)
     config = recipe.system.model_copy(update={"precision": args.precision} if args.precision else {})
     system = choose_system(config)
 
@@ -74,7 +68,7 @@ def main() -> None:
     for phase in phases:
         if kind(phase) not in cases:
             growth = replace(schedule.at(phase.start_nimg), alpha=0.5 if phase.fading else 1.0)
-            cases[kind(phase)] = StepCase.build(recipe, plugins.registry, growth, system=system)
+            cases[kind(phase)] = StepCase.build(recipe, registry, growth, system=system)
     seconds = {key: value / key[2] * 1000 for key, value in take_turns(cases, args.rounds, args.seconds).items()}
 
     rows = table(phases, seconds)
@@ -102,16 +96,12 @@ def take_turns(
     cases: dict[Key, StepCase], rounds: int, seconds: float, between: Callable[[], None] = lambda: None
 ) -> dict[Key, float]:
     """Median seconds of a step of each case, over interleaved rounds, of about ``seconds`` for each."""
-    for case in cases.values():
-        case.state.d_step = case.state.g_step = 1  # lazy regularizers are not due
-        case.step()
     times: dict[Key, list[float]] = {}
     for turn in range(rounds):
         print(f"round {turn + 1} of {rounds}", flush=True)
         between()
         for key, case in cases.items():
-            parts = case.parts()
-            of_parts = {part.name: once_or_more(part.run, case.synchronize, seconds / len(parts)) for part in parts}
+            of_parts = measure_parts(case, seconds=seconds, rounds=1)
             times.setdefault(key, []).append(step_seconds(case, of_parts))
     return {key: statistics.median(values) for key, values in times.items()}
 
@@ -121,9 +111,8 @@ def table(phases: list[Phase], seconds: dict[tuple[int, bool, int], float]) -> l
     rows: list[Row] = []
     grown, full = 0.0, seconds[phases[-1].resolution, False, phases[-1].batch_size]
     for phase in phases:
-        grown += (phase.end_nimg - phase.start_nimg) / 1000 * seconds[kind(phase)]
-        end = phase.end_nimg / 1000
-        key = kind(phase)
+        key, end = kind(phase), phase.end_nimg / 1000
+        grown += (phase.end_nimg - phase.start_nimg) / 1000 * seconds[key]
         rows.append(Row(*key, end, seconds[key], grown / 3600, end * full / 3600))
     return rows
 

@@ -25,11 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import CONVOLUTION_FLOPS, PEER, Case, Worker
+from cases import PEER, Case, Worker, open_recipe
 
-from ganzoo.build import build_growth
-from ganzoo.plugins import load_plugins
-from ganzoo.recipe import load_recipe
+from ganzoo.profiling.measuring import PlainConvolution
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,9 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def resolutions_of(recipe: str, overrides: list[str]) -> list[int]:
-    registry = load_plugins().registry
-    loaded = load_recipe(recipe, registry, ["data.path=null", "data.source={name: faces}", *overrides])
-    phases = build_growth(loaded, registry).phases(round(loaded.train.total_kimg * 1000))
+    *_, phases = open_recipe(recipe, overrides)
     return sorted({phase.resolution for phase in phases})
 
 
@@ -111,7 +107,7 @@ def compare(cases: list[Case], *, rounds: int, seconds: float) -> list[dict[str,
             "peak_mb": peak,
         }
         if convolution is not None:
-            row["convolution_gflop_per_sec"] = CONVOLUTION_FLOPS / convolution / 1e9
+            row["convolution_gflop_per_sec"] = PlainConvolution.flops / convolution / 1e9
             row["of_floor"] = row["gflop_per_sec"] / row["convolution_gflop_per_sec"]
         if cases[0].project == PEER:
             pairs = zip(measured[0], results, strict=True)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ganzoo.data.labels import label_size
 from ganzoo.errors import DataError
 from ganzoo.interfaces import Dataset
 from ganzoo.registry import did_you_mean
@@ -92,6 +91,7 @@ def of_classes(dataset: Dataset, classes: Sequence[str | int] | None) -> Dataset
             "a dataset.json, or take all images (--set data.classes=null)."
         )
     names, chosen = list(dataset.class_names or ()), []
+    counts = np.bincount(dataset.labels, minlength=len(names))
     for one in classes:
         if isinstance(one, str) and one not in names:
             there = (
@@ -99,11 +99,11 @@ def of_classes(dataset: Dataset, classes: Sequence[str | int] | None) -> Dataset
             )
             raise DataError(f"{dataset.name}: no class {one!r}; {there}{did_you_mean(one, names)}")
         index = names.index(one) if isinstance(one, str) else one
-        if index >= (num_classes := label_size(dataset.labels, names)):
-            raise DataError(f"{dataset.name}: no class {index}; there are {num_classes}, counted from 0")
+        if index >= len(counts):
+            raise DataError(f"{dataset.name}: no class {index}; there are {len(counts)}, counted from 0")
         if index in chosen:
             raise DataError(f"{dataset.name}: the class {one!r} is asked for twice")
-        if not (dataset.labels == index).any():
+        if counts[index] == 0:
             raise DataError(f"{dataset.name}: the class {one!r} has no images")
         chosen.append(index)
     return OfClasses(dataset, chosen)

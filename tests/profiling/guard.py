@@ -19,10 +19,7 @@ from ganzoo.training.system import System
 COUNTS = Path(__file__).parent / "counts.json"
 RECIPES = Path(__file__).parents[2] / "recipes"
 
-_WIDTH = "{channel_base: 1024, channel_max: 128}"
 _STYLEGAN2 = [
-    f"generator.args={_WIDTH}",
-    f"discriminator.args={_WIDTH}",
     "augmentation=null",
     "regularizers=[{name: r1, args: {gamma: 1, every: 16}}, {name: path-length, args: {every: 4}}]",
 ]
@@ -30,7 +27,7 @@ CASES = {
     "progan fp32": ("quickstart", "fp32", []),
     "progan bf16": ("quickstart", "bf16", []),
     "stylegan2 bf16, 16 px": ("stylegan2_ada_emoji", "bf16", [*_STYLEGAN2, "data.img_resolution=16"]),
-    "stylegan2 bf16, 32 px": ("stylegan2_ada_emoji", "bf16", [*_STYLEGAN2, "data.img_resolution=32"]),
+    "stylegan2 bf16, 32 px": ("stylegan2_ada_emoji", "bf16", _STYLEGAN2),
     "dcgan fp32": ("dcgan_64", "fp32", []),
 }
 SLOW = {"progan fp32", "stylegan2 bf16, 32 px"}

@@ -81,6 +81,11 @@ def check_groups(n: int, group_size: int) -> None:
         )
 
 
+def variance(samples: Tensor) -> Tensor:
+    """Of a whole population, along the first dimension. ``Tensor.var`` takes 40 times as long there on CPUs."""
+    return (samples - samples.mean(dim=0)).square().mean(dim=0)
+
+
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Append one channel that tells how much the samples of a group differ (section 3). [N, C, H, W] -> [N, C+1, H, W].
 
@@ -94,8 +99,7 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     check_groups(n, group_size)
     size = min(group_size, n)
     groups = everywhere.reshape(size, n // size, c, h, w)
-    variance = (groups - groups.mean(dim=0)).square().mean(dim=0)  # ``var`` takes 40 times as long on CPUs
-    stddev = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]
+    stddev = (variance(groups) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]
     channel = whole_batch.share(stddev.to(x.dtype).repeat(size))[:, None, None, None].expand(-1, 1, h, w)
     return torch.cat([x, channel], dim=1)
 

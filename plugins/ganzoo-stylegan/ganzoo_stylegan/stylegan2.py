@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import GrowthState, whole_batch
-from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, check_groups, leaky, pixel_norm
+from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, check_groups, leaky, pixel_norm, variance
 from ganzoo_progan.networks import ZDim, resolutions_up_to
 
 from .layers import ScaledLinear
@@ -312,8 +312,7 @@ def minibatch_stddev(x: Tensor, group_size: int, num_channels: int) -> Tensor:
     check_groups(n, group_size)
     size = min(group_size, n)
     groups = everywhere.reshape(size, n // size, num_channels, c // num_channels, h, w)
-    variance = (groups - groups.mean(dim=0)).square().mean(dim=0)
-    stddev = (variance + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / size, num_channels]
+    stddev = (variance(groups) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [N / size, num_channels]
     channels = whole_batch.share(stddev.repeat(size, 1))[:, :, None, None]
     return torch.cat([x, channels.expand(-1, -1, h, w)], dim=1)
 
