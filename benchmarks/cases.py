@@ -30,6 +30,7 @@ from ganzoo.profiling import step
 from ganzoo.profiling.measuring import PlainConvolution
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.registry import Registry
+from ganzoo.training import loop
 from ganzoo.training.choices import Choice
 from ganzoo.training.choosing import adopt
 from ganzoo.training.system import System, choose_system
@@ -135,15 +136,18 @@ class StepCase:
         recipe, registry, growth = load(case)
         self.system, self.images = system_of(case, recipe), growth.batch_size
         self.players = step.StepCase.build(recipe, registry, growth, system=self.system)
-        self.players.state.d_step = self.players.state.g_step = 1
         if case.compiled:
             compiled = Choice(case.precision, case.memory_format, compile=True)
             adopt(self.players, compiled, log=lambda line: print(line, file=sys.stderr))
-        updates = {part.name: part.run for part in self.players.parts()}
-        self.parts: dict[str, Callable[[], Any]] = {
-            "D": updates["D"],
-            "G": lambda: (updates["G"](), updates["G_ema"]()),
-        }
+        self.parts: dict[str, Callable[[], Any]] = {"D": self._d_step, "G": self._g_step}
+
+    def _d_step(self) -> None:
+        self.players.state.d_step = self.players.state.g_step = 1  # what is lazy is not due
+        self.seen = loop.train_D(self.players, self.players.growth)
+
+    def _g_step(self) -> None:
+        loop.train_G(self.players, self.seen)
+        loop.follow_G(self.players, self.players.growth)
 
     def facts(self) -> dict[str, float]:
         """Images and floating-point operations of a step."""

@@ -164,7 +164,12 @@ def choices(zoo: LoadedPlugins, *kinds: str, growth: str = "fixed") -> dict[str,
 
 
 def make_recipe(
-    combination: Combination, zoo: LoadedPlugins, *, labels: bool = False, precision: str = "fp32"
+    combination: Combination,
+    zoo: LoadedPlugins,
+    *,
+    labels: bool = False,
+    precision: str = "fp32",
+    reuse_fakes: bool = False,
 ) -> Recipe:
     """Cartoon faces of 8 px for two steps, on one thread."""
     components = {
@@ -186,7 +191,7 @@ def make_recipe(
         },
         **components,
         "regularizers": [] if regularizer is None else [regularizer],
-        "train": {"total_kimg": STEPS * BATCH_SIZE / 1000, "grid": [1, 1]},
+        "train": {"total_kimg": STEPS * BATCH_SIZE / 1000, "grid": [1, 1], "reuse_fakes": reuse_fakes},
         "system": {"device": "cpu", "precision": precision, "threads": 1, "workers": 0},
     }
     text = json.dumps(data)  # is YAML, and sooner written
@@ -248,17 +253,18 @@ def walk(
 ) -> list[Combination]:
     """Check and train combinations of one of each of ``kinds``; print how many there are. Returns the accepted.
 
-    whole: all of them, not only as many as it takes for every two components to meet.
+    In every other one G learns by the images of D's step. whole: all of them, not only as many as it takes for every
+    two components to meet.
     """
     accepted: list[Combination] = []
     refused = Counter[str]()
     failures: list[str] = []
     size = math.prod(map(len, kinds.values()))
     some = itertools.chain(families(kinds), every_two(list(kinds.values())))
-    for names in itertools.product(*kinds.values()) if whole else some:
+    for number, names in enumerate(itertools.product(*kinds.values()) if whole else some):
         combination = dict(zip(kinds, names, strict=True))
         title = " + ".join(name for name in names if name is not None)
-        recipe = make_recipe(combination, zoo, labels=labels, precision=precision)
+        recipe = make_recipe(combination, zoo, labels=labels, precision=precision, reuse_fakes=number % 2 == 1)
         try:
             check(recipe, zoo)
         except RecipeError as error:

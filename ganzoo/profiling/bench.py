@@ -16,7 +16,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.profiling.measuring import PlainConvolution, measure_rates, once_or_more, step_seconds, time_of
 from ganzoo.profiling.phases import Stretch, count_step, growth_of, stretches
 from ganzoo.profiling.plan import Machine, format_bytes, plan_row
-from ganzoo.profiling.step import StepCase
+from ganzoo.profiling.step import TOGETHER, StepCase
 from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training.system import System, choose_system, device_name
@@ -26,7 +26,8 @@ TOO_LONG = 60.0  # seconds of a step that nobody wants to wait for, several time
 
 @dataclass(frozen=True)
 class Measured:
-    """One resolution and precision. d_seconds, g_seconds: of an update, lazy regularizers' not included.
+    """One resolution and precision. d_seconds, g_seconds: of an update, lazy regularizers' not included; None where
+    both are one (``train.reuse_fakes``).
 
     sec_per_kimg: of whole steps in the mean. flops_per_image: counted. conv_flops: FLOP/s of a plain convolution.
     of_floor: share of a step that these operations would take at that rate. peak_bytes: of memory. loader: images per
@@ -36,8 +37,8 @@ class Measured:
     resolution: int
     precision: str
     batch_size: int
-    d_seconds: float
-    g_seconds: float
+    d_seconds: float | None
+    g_seconds: float | None
     sec_per_kimg: float
     flops_per_image: float
     conv_flops: float
@@ -161,8 +162,8 @@ def _measure(
                 stretch.resolution,
                 precision,
                 stretch.batch_size,
-                median[precision, "D"],
-                median[precision, "G"],
+                None if (precision, TOGETHER) in median else median[precision, "D"],
+                median.get((precision, "G")),
                 step / stretch.batch_size * 1000,
                 flops / stretch.batch_size,
                 conv,
@@ -215,6 +216,10 @@ def _memory(system: System) -> float:
         return math.inf
 
 
+def _rate(row: Measured, seconds: float | None) -> str:
+    return "" if seconds is None else f"{row.batch_size / seconds:,.1f}"
+
+
 def describe(recipe: Recipe, result: Bench) -> list[str]:
     """The table, for a terminal of 100 columns."""
     lines = [
@@ -227,7 +232,7 @@ def describe(recipe: Recipe, result: Bench) -> list[str]:
         loader = "" if row.loader is None else f"{row.loader:,.0f}"
         lines.append(
             f"{row.resolution:>7d} {row.batch_size:>6d}  {row.precision:<5s} "
-            f"{row.batch_size / row.d_seconds:>9,.1f} {row.batch_size / row.g_seconds:>8,.1f} "
+            f"{_rate(row, row.d_seconds):>9s} {_rate(row, row.g_seconds):>8s} "
             f"{row.sec_per_kimg:>8,.3g} {row.flops_per_image / 1e9:>10,.3g} {row.conv_flops / 1e9:>10,.0f} "
             f"{row.of_floor:>6.0%} {format_bytes(row.peak_bytes):>9s} {loader:>9s}"
         )

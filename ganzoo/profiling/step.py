@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ganzoo import build
 from ganzoo.data import TrainingData
-from ganzoo.interfaces import GrowthState
+from ganzoo.interfaces import Batch, GrowthState
 from ganzoo.profiling.counting import CountSteps
 from ganzoo.profiling.fake import FakeMode, fake_players
 from ganzoo.profiling.noise import NoiseImages
@@ -38,6 +38,8 @@ from ganzoo.training.plan import assumed_sizes
 from ganzoo.training.players import Players, build_players
 from ganzoo.training.reals import RealImages
 from ganzoo.training.system import System
+
+TOGETHER = "D and G"  # the name of the part that is both updates
 
 
 @dataclass(frozen=True)
@@ -123,18 +125,24 @@ class StepCase(Players):
     def step(self) -> None:
         """One whole step as the loop takes it: D, G, G_ema, and what is due beside them."""
         with self.mode:
-            real, c = loop.train_D(self, self.growth)
-            loop.train_G(self, real, c, self.growth)
+            loop.train_G(self, loop.train_D(self, self.growth))
             loop.follow_G(self, self.growth)
             self.state.nimg += self.growth.batch_size
 
     def parts(self) -> list[StepPart]:
-        """What steps consist of: updates of D and G, those of each lazy regularizer, the augmentation's look, G_ema."""
+        """What steps consist of: updates of D and G, those of each lazy regularizer, the augmentation's look, G_ema.
+
+        Where G learns by the images of D's step (``train.reuse_fakes``), that update of D and G's are one part.
+        """
         d_steps = self.recipe.train.d_steps
         parts: list[StepPart] = []
         players: tuple[tuple[loop.Player, float], ...] = (("D", d_steps), ("G", 1))
+        together = loop.reuses_fakes(self)
+        if together:
+            parts.append(StepPart(TOGETHER, 1, self._update_both))
         for player, steps in players:
-            parts.append(StepPart(player, steps, partial(self._update, player)))
+            if steps > together:
+                parts.append(StepPart(player, steps - together, partial(self._update, player)))
             for regularizer, component in zip(self.regularizers.all, self.recipe.regularizers, strict=True):
                 if regularizer.player == player and regularizer.every > 1:
                     run = partial(self._update_lazily, regularizer)
@@ -204,10 +212,21 @@ class StepCase(Players):
 
     def _update(self, player: loop.Player) -> None:
         with self._only(player):
-            real, c = self._reals(anew=player == "D")
-            of_loss = self.loss.d_loss if player == "D" else self.loss.g_loss
-            batch = loop.make_batch(self, real, c, self.growth)
-            loop.take_step(self, player, batch, [of_loss, *self.regularizers.of_every_step(player)])
+            self._take_step(player, loop.make_batch(self, *self._reals(anew=player == "D"), self.growth))
+
+    def _update_both(self) -> None:
+        with self._only("D"):
+            self.G.requires_grad_(True)  # whose graph is made in D's step
+            batch = loop.make_batch(self, *self._reals(anew=True), self.growth)
+            with self.fakes.of("D"):
+                self._take_step("D", batch)
+        with self._only("G"), self.fakes.of("G"):
+            self._take_step("G", batch)
+        self.fakes.forget()
+
+    def _take_step(self, player: loop.Player, batch: Batch) -> None:
+        of_loss = self.loss.d_loss if player == "D" else self.loss.g_loss
+        loop.take_step(self, player, batch, [of_loss, *self.regularizers.of_every_step(player)])
 
     def _update_lazily(self, part: Any) -> None:
         with self._only(part.player):

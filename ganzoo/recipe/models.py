@@ -214,6 +214,11 @@ class TrainConfig(Section):
 
     total_kimg: Kimg = Field(ge=0.001, allow_inf_nan=False, description="length of training")
     d_steps: int = Field(1, ge=1, description="steps of D for each step of G")
+    reuse_fakes: bool = Field(
+        False,
+        description="train G on the images that D was shown, not on those of fresh latents: they are made once, for "
+        "which G's activations stay in memory during D's step; without effect where `accumulate` is above 1",
+    )
     accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         1,
         description="micro-batches a step, whose gradients add up: less memory, and statistics of fewer images; "
@@ -321,3 +326,12 @@ class Recipe(Section):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
             raise ValueError(f"{value!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_be_fast(self) -> Recipe:
+        if self.train.reuse_fakes and self.system.compile is not False:
+            raise ValueError(
+                "`train.reuse_fakes` and `system.compile` do not go together: a compiled loss makes its own fakes; "
+                "give one of them"
+            )
+        return self

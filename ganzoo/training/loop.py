@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import signal as signals
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -96,10 +97,10 @@ def train(
             with Attempt(s, growth) as attempt:
                 # Train D. An update from numbers that are not finite is left out.
                 s.left_out.begin()
-                real, c = train_D(s, growth)
+                batch = train_D(s, growth)
 
-                # Train G, on fresh latents.
-                train_G(s, real, c, growth)
+                # Train G, on fresh latents, or on the images of D's step.
+                train_G(s, batch)
                 s.left_out.end()
 
                 # Update G_ema.
@@ -144,31 +145,45 @@ def train(
         return TrainingResult(s.run_dir, state.nimg, stopped_by)
 
 
-def train_D(s: Players, growth: GrowthState) -> tuple[Tensor, Tensor | None]:
+def train_D(s: Players, growth: GrowthState) -> Batch:
     """The step of D: ``d_steps`` updates, those of lazy regularizers, and now and then its augmentation.
 
-    Returns the last real images, and their labels.
+    Returns the last batch that it saw.
     """
-    s.G.requires_grad_(False)
     s.D.requires_grad_(True)
     terms_of = [s.loss.d_loss, *s.regularizers.of_every_step("D")]
-    for _ in range(s.recipe.train.d_steps):
-        real, c = s.reals.next(growth)
-        take_step(s, "D", make_batch(s, real, c, growth), terms_of)
-        take_lazy_steps(s, "D", s.state.d_step, real, c, growth)
+    d_steps = s.recipe.train.d_steps
+    for i in range(d_steps):
+        batch = make_batch(s, *s.reals.next(growth), growth)
+        remembers = reuses_fakes(s) and i == d_steps - 1  # for G's step, with the graph
+        s.G.requires_grad_(remembers)
+        with s.fakes.of("D") if remembers else nullcontext():
+            take_step(s, "D", batch, terms_of)
+        take_lazy_steps(s, "D", s.state.d_step, batch)
         if isinstance(s.D_seen, AugmentedDiscriminator):
-            s.D_seen.adapt(real, c, growth, s.state.d_step, parts=s.choice.accumulate)
+            s.D_seen.adapt(batch.real, batch.c, growth, s.state.d_step, parts=s.choice.accumulate)
         s.state.d_step += 1
-    return real, c
+    return batch
 
 
-def train_G(s: Players, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
-    """The step of G, and those of lazy regularizers. real: the images that D saw, whose place in a batch is theirs."""
+def train_G(s: Players, seen: Batch) -> None:
+    """The step of G, and those of lazy regularizers. seen: by D, as ``train_D`` returned it."""
     s.G.requires_grad_(True)
     s.D.requires_grad_(False)
-    take_step(s, "G", make_batch(s, real, c, growth), [s.loss.g_loss, *s.regularizers.of_every_step("G")])
-    take_lazy_steps(s, "G", s.state.g_step, real, c, growth)
+    terms_of = [s.loss.g_loss, *s.regularizers.of_every_step("G")]
+    if reuses_fakes(s):
+        with s.fakes.of("G"):
+            take_step(s, "G", seen, terms_of)
+        s.fakes.forget()
+    else:
+        take_step(s, "G", make_batch(s, seen.real, seen.c, seen.growth), terms_of)
+    take_lazy_steps(s, "G", s.state.g_step, seen)
     s.state.g_step += 1
+
+
+def reuses_fakes(s: Players) -> bool:
+    """Whether G learns by the images of D's step: not in micro-batches, since that takes what they spare of memory."""
+    return s.recipe.train.reuse_fakes and s.choice.accumulate == 1
 
 
 def follow_G(s: Players, growth: GrowthState) -> None:
@@ -217,14 +232,17 @@ def take_step(s: Players, player: Player, batch: Batch, terms_of: Sequence[Terms
     s.count_terms(player, logged, left_out, lazy=strength > 1)
 
 
-def take_lazy_steps(s: Players, player: Player, step: int, real: Tensor, c: Tensor | None, growth: GrowthState) -> None:
+def take_lazy_steps(s: Players, player: Player, step: int, seen: Batch) -> None:
     """An optimiser step for every lazy regularizer that is due, as many times stronger as it is rarer."""
     for regularizer in s.regularizers.due(player, step):
-        take_step(s, player, make_batch(s, real, c, growth), [regularizer.terms], strength=regularizer.every)
+        batch = make_batch(s, seen.real, seen.c, seen.growth)
+        take_step(s, player, batch, [regularizer.terms], strength=regularizer.every)
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """``parts`` batches of equal size, in order; their growth is that of the whole."""
+    """``parts`` batches of equal size, in order; their growth is that of the whole. One part is the batch itself."""
+    if parts == 1:
+        return [batch]
     cs, gen_cs = ([None] * parts if x is None else x.chunk(parts) for x in (batch.c, batch.gen_c))
     pieces = zip(batch.real.chunk(parts), cs, batch.z.chunk(parts), gen_cs, strict=True)
     return [replace(batch, real=real, c=c, z=z, gen_c=gen_c) for real, c, z, gen_c in pieces]

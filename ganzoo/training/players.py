@@ -17,6 +17,7 @@ from ganzoo.registry import Registry
 from ganzoo.training.checkpoint import Trainee, TrainingState
 from ganzoo.training.choices import Choice, as_recipe_says
 from ganzoo.training.extras import AugmentedDiscriminator, Regularizers
+from ganzoo.training.remembering import RememberedFakes
 from ganzoo.training.system import System
 
 
@@ -38,7 +39,8 @@ class Players:
     """G and D of a recipe on their device, with what trains them: all that a step of ``loop`` works on.
 
     D_seen is D, with its augmentation if there is one. trainee: what of it a checkpoint holds. choice: how a step is
-    computed at present. ``state`` and ``reals`` are set by whoever takes steps, before the first one.
+    computed at present. fakes: for ``train.reuse_fakes``. ``state`` and ``reals`` are set by whoever takes steps,
+    before the first one.
     """
 
     recipe: Recipe
@@ -54,6 +56,7 @@ class Players:
     opt_D: Optimizer
     trainee: Trainee
     choice: Choice
+    fakes: RememberedFakes
     state: TrainingState = field(init=False)
     reals: Reals = field(init=False)
 
@@ -97,7 +100,10 @@ def equip(
             modules[name] = part.to(system.device)
     trainee = Trainee(modules, {"opt_G": (G, opt_G), "opt_D": (D, opt_D)})
     choice = as_recipe_says(recipe, system)
-    return Players(recipe, system, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D, trainee, choice)
+    return Players(
+        recipe, system, G, D, G_ema, D_seen, loss, regularizers, schedule, opt_G, opt_D, trainee, choice,
+        RememberedFakes(G),
+    )  # fmt: skip
 
 
 def make_optimizer(config: OptimizerConfig, player: nn.Module, steps_share: float = 1.0) -> Optimizer:

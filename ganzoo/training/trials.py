@@ -18,6 +18,7 @@ from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.choices import Choice, rearrange
 from ganzoo.training.compiling import without_compiler
 from ganzoo.training.players import Players
+from ganzoo.training.remembering import RememberedFakes
 from ganzoo.training.system import System, format_called
 
 
@@ -57,7 +58,7 @@ class Rehearsal:
         self.growth = growth
         self.players = Players(
             recipe=players.recipe, system=self.system, G_ema=players.G_ema, schedule=players.schedule,
-            trainee=players.trainee, choice=choice, **copies,
+            trainee=players.trainee, choice=choice, fakes=RememberedFakes(copies["G"]), **copies,
         )  # fmt: skip
         self.players.state = TrainingState()
         self.players.reals = NoiseImages(self.players, n)
@@ -75,8 +76,7 @@ class Rehearsal:
 
         state = self.players.state
         state.d_step = state.g_step = 1  # at 0 everything is due
-        real, c = train_D(self.players, self.growth)
-        train_G(self.players, real, c, self.growth)
+        train_G(self.players, train_D(self.players, self.growth))
 
     def step_with_all(self) -> None:
         """The same, with those of all lazy regularizers: what a step of training needs at most."""
@@ -84,9 +84,9 @@ class Rehearsal:
 
         state = self.players.state
         state.d_step = state.g_step = 0
-        real, c = train_D(self.players, self.growth)
+        seen = train_D(self.players, self.growth)
         state.d_step = 0
-        train_G(self.players, real, c, self.growth)
+        train_G(self.players, seen)
 
 
 @contextmanager

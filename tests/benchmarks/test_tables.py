@@ -1,4 +1,4 @@
-"""What progressive.py, cost.py and precision.py conclude from what they measure."""
+"""What progressive.py, cost.py and quality.py conclude from what they measure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ganzoo.interfaces import Phase
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import cost  # noqa: E402
-import precision  # noqa: E402
 import progressive  # noqa: E402
+import quality  # noqa: E402
 
 ONCE = ["--rounds", "1", "--seconds", "0"]
 NETWORKS = ["data.img_resolution=8", "generator.args.fmap_max=8", "discriminator.args.fmap_max=8"]
@@ -66,16 +66,17 @@ def finished(folder: Path, fid: float, nimg: int = 9000) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-@pytest.mark.parametrize(("bf16", "code"), [((2.5, 4.0), 0), ((3.5, 4.0), 1)])
-def test_precisions_differ_if_no_seed_of_one_is_within_the_range_of_the_other(
-    tmp_path, monkeypatch, capsys, bf16, code
+@pytest.mark.parametrize(("ways", "names"), [([], ("fp32", "bf16")), (["--ways", "a.b=false,true"], ("false", "true"))])
+@pytest.mark.parametrize(("fast", "code"), [((2.5, 4.0), 0), ((3.5, 4.0), 1)])
+def test_ways_differ_if_no_seed_of_one_is_within_the_range_of_the_other(
+    tmp_path, monkeypatch, capsys, ways, names, fast, code
 ):
-    for name, values in (("fp32", (2.0, 3.0)), ("bf16", bf16)):
+    for name, values in zip(names, ((2.0, 3.0), fast), strict=True):
         for seed, value in enumerate(values):
             finished(tmp_path / f"{name}-{seed}", value)
-    monkeypatch.setattr(sys, "argv", ["precision.py", "--out", str(tmp_path), "--seeds", "2", "--kimg", "9"])
+    monkeypatch.setattr(sys, "argv", ["quality.py", "--out", str(tmp_path), "--seeds", "2", "--kimg", "9", *ways])
     with pytest.raises(SystemExit) as ended:
-        precision.main()
+        quality.main()
     assert ended.value.code == code
     assert ("DO NOT OVERLAP" in capsys.readouterr().out) == bool(code)
 
@@ -83,6 +84,6 @@ def test_precisions_differ_if_no_seed_of_one_is_within_the_range_of_the_other(
 def test_a_run_that_has_not_come_to_its_end_is_not_compared(tmp_path, monkeypatch):
     for name in ("fp32-0", "bf16-0"):
         finished(tmp_path / name, 2.0, nimg=8000)
-    monkeypatch.setattr(sys, "argv", ["precision.py", "--out", str(tmp_path), "--seeds", "1", "--kimg", "9"])
+    monkeypatch.setattr(sys, "argv", ["quality.py", "--out", str(tmp_path), "--seeds", "1", "--kimg", "9"])
     with pytest.raises(SystemExit, match="not finished yet: fp32-0, bf16-0"):
-        precision.main()
+        quality.main()

@@ -40,6 +40,7 @@ GANS = {
         ],
         "augmentation": {"name": "ada", "args": {"ada_kimg": 0.1, "p_start": 0.3}},
         "growth": FIXED,
+        "train": {"reuse_fakes": True},
     },
     "biggan with spectral norm": {
         "data": {"labels": True},

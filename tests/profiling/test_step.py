@@ -37,9 +37,9 @@ def case_of(recipe, registry, *, growth=None, **options):
     return StepCase.build(recipe, registry, growth, system=choose_system(recipe.system), **options)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_steps_are_those_of_the_loop_bit_for_bit(plugins, tmp_path, accumulate):
-    changes = [*EVERYTHING, "train.total_kimg=0.040", f"train.accumulate={accumulate}"]
+@pytest.mark.parametrize("change", ["train.accumulate=1", "train.accumulate=2", "train.reuse_fakes=true"])
+def test_steps_are_those_of_the_loop_bit_for_bit(plugins, tmp_path, change):
+    changes = [*EVERYTHING, "train.total_kimg=0.040", change]
     recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=changes)
     reporter = Reporter(console=Console(quiet=True))
     run_dir = train(recipe, plugins=plugins, outdir=tmp_path, reporter=reporter).run_dir
@@ -54,8 +54,12 @@ def test_steps_are_those_of_the_loop_bit_for_bit(plugins, tmp_path, accumulate):
     assert all(torch.equal(ours[name], trained[name]) for name in ours)
 
 
-def test_the_parts_add_up_to_the_steps(plugins):
-    recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=EVERYTHING)
+@pytest.mark.parametrize(
+    ("reuse_fakes", "updates"), [("false", ["D", "D, penalty", "G"]), ("true", ["D and G", "D", "D, penalty"])]
+)
+def test_the_parts_add_up_to_the_steps(plugins, reuse_fakes, updates):
+    changes = [*EVERYTHING, f"train.reuse_fakes={reuse_fakes}"]
+    recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=changes)
     case = case_of(recipe, plugins.registry)
     case.step()
     case.state.d_step = case.state.g_step = 0
@@ -69,9 +73,7 @@ def test_the_parts_add_up_to_the_steps(plugins):
         times = part.per_step * steps
         assert times == math.floor(times)
         parts.update(flops=round(times * counts.flops), kernels=round(times * counts.kernels))
-    assert [part.name for part in case.parts()] == [
-        "D", "D, penalty", "G", "G, smoothness", "D, augmentation", "G_ema",
-    ]  # fmt: skip
+    assert [part.name for part in case.parts()] == [*updates, "G, smoothness", "D, augmentation", "G_ema"]
     assert parts == whole
 
 

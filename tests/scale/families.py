@@ -39,14 +39,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "args": {"groups": ["blit", "geom", "color", "filter", "noise", "cutout"], "p_start": 0.5},
         },
     },
-    # Batch norm over the batch, conditional; labels drawn; two steps of D; R1 through it all.
+    # Batch norm over the batch, conditional; labels drawn; two steps of D, of which G sees the second's images; R1.
     "biggan": {
         "data": {"labels": True},
         "generator": {"name": "biggan", "args": {"z_dim": 8, "ch": 4, "shared_dim": 4}},
         "discriminator": {"name": "biggan", "args": {"ch": 4}},
         "loss": {"name": "biggan-hinge"},
         "regularizers": [{"name": "r1", "args": {"gamma": 1.0, "every": 2}}],
-        "train": {"d_steps": 2},
+        "train": {"d_steps": 2, "reuse_fakes": True},
     },
     # A pool of generated images for each domain, full after the first steps; holes at random places.
     "cyclegan": {

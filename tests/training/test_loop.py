@@ -117,6 +117,12 @@ def test_a_resumed_run_ends_with_the_same_bits(run, stop_at, workers):
     assert statistics(whole) == statistics(resumed)
 
 
+def test_resuming_is_exact_where_fakes_are_reused(run):
+    options = ["train.reuse_fakes=true", "regularizers=[{name: smoothness}, {name: penalty, args: {every: 2}}]"]
+    whole, stopped = run(*options, outdir="whole"), run(*options, outdir="stopped", stop_at=104)
+    assert_same_end(whole, run(*options, resume_from=stopped))
+
+
 def test_resuming_is_exact_in_bf16_too(run):
     whole = run("system.precision=bf16", outdir="whole")
     stopped = run("system.precision=bf16", outdir="stopped", stop_at=104)

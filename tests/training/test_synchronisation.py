@@ -105,8 +105,7 @@ def test_a_step_waits_for_nothing(name, monkeypatch):
     growth = s.schedule.at(0)
     with NoWaiting():
         left_out.begin()
-        real, c = loop.train_D(s, growth)
-        loop.train_G(s, real, c, growth)
+        loop.train_G(s, loop.train_D(s, growth))
         left_out.end()
         loop.follow_G(s, growth)
     assert len(logged) >= 2

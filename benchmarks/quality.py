@@ -1,12 +1,13 @@
-"""Does bf16 harm quality? The CIFAR-10 run of ProGAN in fp32 and in bf16, some seeds each, at one small budget.
+"""Does what is faster harm quality? The CIFAR-10 run of ProGAN in two ways, some seeds each, at one small budget.
 
-    python benchmarks/precision.py --data cifar10.zip --out precision                      # 3 seeds each
-    python benchmarks/precision.py --data cifar10.zip --out precision --only bf16          # e.g. beside --only fp32
-    python benchmarks/precision.py --out precision --picture precision.png                 # the table of what is there
+    python benchmarks/quality.py --data cifar10.zip --out quality                          # fp32 and bf16, 3 seeds each
+    python benchmarks/quality.py --data cifar10.zip --out quality --only bf16              # e.g. beside --only fp32
+    python benchmarks/quality.py --out quality --picture precision.png                     # the table of what is there
+    python benchmarks/quality.py --data cifar10.zip --out reuse --ways train.reuse_fakes=false,true
 
-Each run has a folder in --out; one that is finished is not trained again. Prints the last value of each metric by
-precision and seed, and how far the means are apart. Exit code 1 if the ranges of the two precisions do not overlap in
-one of the metrics: then their difference is larger than what seeds do.
+Each run has a folder in --out; one that is finished is not trained again. Prints the last value of each metric by way
+and seed, and how far the means are apart. Exit code 1 if the ranges of the two ways do not overlap in one of the
+metrics: then their difference is larger than what seeds do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any
 
 from train_step import ROOT, machine
 
-PRECISIONS = ("fp32", "bf16")
 SCHEDULE = ["growth.args.stable_kimg=3", "growth.args.fade_kimg=3", "eval.every_kimg=8"]
 Curve = dict[float, float]  # kimg -> value
 
@@ -34,31 +34,36 @@ def main() -> None:
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help=f"instead of {' '.join(SCHEDULE)}")
     parser.add_argument("--kimg", type=float, default=24, help="thousands of images shown to each")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", choices=PRECISIONS)
+    parser.add_argument("--ways", default="system.precision=fp32,bf16", metavar="KEY=SLOW,FAST", help="what differs")
+    parser.add_argument("--only", metavar="VALUE", help="train in this way only")
     parser.add_argument("--picture", type=Path, help="write the curves here")
     args = parser.parse_args()
+    key, _, values = args.ways.partition("=")
+    ways = values.split(",")
+    if len(ways) != 2 or args.only not in (None, *ways):
+        parser.error("--ways needs one key with two values, and --only one of these")
 
     if args.data:
         for seed in range(args.seeds):
-            for precision in (args.only,) if args.only else PRECISIONS:
-                train(args, precision, seed)
-    found = {p: {s: curves(args.out / f"{p}-{s}", args.kimg) for s in range(args.seeds)} for p in PRECISIONS}
-    if missing := [f"{p}-{s}" for p, seeds in found.items() for s, of_run in seeds.items() if not of_run]:
+            for way in (args.only,) if args.only else ways:
+                train(args, key, way, seed)
+    found = {way: {seed: curves(args.out / f"{way}-{seed}", args.kimg) for seed in range(args.seeds)} for way in ways}
+    if missing := [f"{way}-{seed}" for way, seeds in found.items() for seed, of_run in seeds.items() if not of_run]:
         raise SystemExit(f"not finished yet: {', '.join(missing)}")
-    print(f"{machine()}; {args.recipe}, {args.kimg:g} kimg\n")
-    alike = [report(metric, found) for metric in found["fp32"][0]]
+    print(f"{machine()}; {args.recipe}, {args.kimg:g} kimg, {args.ways}\n")
+    alike = [report(metric, found) for metric in found[ways[0]][0]]
     if args.picture:
-        draw(found, args.picture)
+        draw(found, key, args.picture)
     sys.exit(not all(alike))
 
 
-def train(args: argparse.Namespace, precision: str, seed: int) -> None:
+def train(args: argparse.Namespace, key: str, way: str, seed: int) -> None:
     """``ganzoo run``, unless it is finished."""
-    out = args.out / f"{precision}-{seed}"
+    out = args.out / f"{way}-{seed}"
     if curves(out, args.kimg):
         return
-    settings = {"system.precision": precision, "seed": seed, "train.total_kimg": args.kimg}
-    overrides = [f"{key}={value}" for key, value in settings.items()] + (args.set or SCHEDULE)
+    settings = {key: way, "seed": seed, "train.total_kimg": args.kimg}
+    overrides = [f"{name}={value}" for name, value in settings.items()] + (args.set or SCHEDULE)
     command = [sys.executable, "-m", "ganzoo", "run", args.recipe, "--data", args.data, "--outdir", str(out)]
     subprocess.run([*command, *(part for one in overrides for part in ("--set", one))], check=True)
 
@@ -77,30 +82,31 @@ def curves(out: Path, kimg: float) -> dict[str, Curve]:
 
 
 def report(metric: str, found: dict[str, dict[int, dict[str, Curve]]]) -> bool:
-    """Print the last values. True if the ranges of the precisions overlap."""
-    last = {p: [list(seeds[s][metric].values())[-1] for s in sorted(seeds)] for p, seeds in found.items()}
-    for precision, values in last.items():
+    """Print the last values. True if the ranges of the two ways overlap."""
+    last = {way: [list(seeds[seed][metric].values())[-1] for seed in sorted(seeds)] for way, seeds in found.items()}
+    for way, values in last.items():
         listed = "  ".join(f"{value:8.4f}" for value in values)
-        print(f"{metric:<5s} {precision}  {listed}   mean {statistics.mean(values):.4f}")
+        print(f"{metric:<5s} {way:<5s} {listed}   mean {statistics.mean(values):.4f}")
     low, high = max(map(min, last.values())), min(map(max, last.values()))
-    apart = statistics.mean(last["bf16"]) - statistics.mean(last["fp32"])
+    (slow, of_slow), (fast, of_fast) = last.items()
+    apart = statistics.mean(of_fast) - statistics.mean(of_slow)
     spread = max(max(values) - min(values) for values in last.values())
     verdict = "ranges overlap" if low <= high else "RANGES DO NOT OVERLAP"
-    print(f"{metric:<5s} bf16 - fp32: {apart:+.4f}, range of seeds {spread:.4f}: {verdict}\n")
+    print(f"{metric:<5s} {fast} - {slow}: {apart:+.4f}, range of seeds {spread:.4f}: {verdict}\n")
     return low <= high
 
 
-def draw(found: dict[str, dict[int, dict[str, Curve]]], path: Path) -> None:
-    """A panel a metric, a colour a precision, a line a seed."""
+def draw(found: dict[str, dict[int, dict[str, Curve]]], key: str, path: Path) -> None:
+    """A panel a metric, a colour a way, a line a seed."""
     from matplotlib import pyplot as plt
 
-    metrics = list(found["fp32"][0])
+    metrics = list(next(iter(found.values()))[0])
     figure, panels = plt.subplots(1, len(metrics), figsize=(4.5 * len(metrics), 3.6), layout="constrained")
     for axes, metric in zip(panels, metrics, strict=True):
-        for precision, colour in zip(PRECISIONS, ("tab:blue", "tab:red"), strict=True):
-            for seed, of_run in found[precision].items():
+        for (way, seeds), colour in zip(found.items(), ("tab:blue", "tab:red"), strict=True):
+            for seed, of_run in seeds.items():
                 curve = of_run[metric]
-                label = precision if seed == 0 else None
+                label = f"{key}={way}" if seed == 0 else None
                 axes.plot(list(curve), list(curve.values()), color=colour, marker=".", alpha=0.8, label=label)
         axes.set(xlabel="thousand images shown", ylabel=metric, yscale="log")
         axes.grid(alpha=0.3, which="both")
