@@ -22,8 +22,8 @@ from ganzoo.training.remembering import RememberedFakes
 from ganzoo.training.system import System, format_called
 
 
-class NoiseImages:
-    """Random images, labels and images to translate, in place of those of the data."""
+class TrialImages:
+    """Fresh random images, labels and images to translate in every step, in place of those of the data."""
 
     def __init__(self, players: Players, n: int) -> None:
         self._players, self._n = players, n
@@ -61,7 +61,7 @@ class Rehearsal:
             trainee=players.trainee, choice=choice, fakes=RememberedFakes(copies["G"]), **copies,
         )  # fmt: skip
         self.players.state = TrainingState()
-        self.players.reals = NoiseImages(self.players, n)
+        self.players.reals = TrialImages(self.players, n)
 
     def use(self, candidate: Candidate) -> None:
         precision, memory_format = candidate[0], format_called(candidate[1])
