@@ -1,4 +1,4 @@
-"""What adaptive augmentation does for 200 images: a metric over training, with and without it, in one picture.
+"""What adaptive augmentation does for 300 images: a metric over training, with and without it, in one picture.
 
     ganzoo run recipes/stylegan2_ada_emoji.yaml --data emoji.zip --outdir with
     ganzoo run recipes/stylegan2_ada_emoji.yaml --data emoji.zip --outdir without --set augmentation=null
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with", dest="with_ada", type=Path, required=True, help="run folder with ADA")
     parser.add_argument("--without", type=Path, required=True, help="run folder without")
-    parser.add_argument("--metric", default="fid")
+    parser.add_argument("--metric", default="kid")
     parser.add_argument("--picture", type=Path, help="write the curves here")
     args = parser.parse_args()
     with_ada, without = (curve(run, args.metric) for run in (args.with_ada, args.without))
@@ -63,7 +63,7 @@ class Mean:
     error: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ± {self.error:.2f} from kimg {self.start:g} to {self.end:g}"
+        return f"{self.value:.3g} ± {self.error:.1g} from kimg {self.start:g} to {self.end:g}"
 
 
 def means(values: Curve, count: int = 5) -> list[Mean]:
@@ -102,7 +102,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def shown(value: tuple[float, float] | None) -> str:
-    return "" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
+    return "" if value is None else f"{value[0]:.3g} ± {value[1]:.1g}"
 
 
 def draw(path: Path, metric: str, with_ada: Curve, without: Curve, p: dict[float, float]) -> None:

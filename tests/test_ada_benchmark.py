@@ -13,12 +13,12 @@ SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "ada_emoji.py"
 
 
 def run_of(folder: Path, values: list[float]) -> Path:
-    """A run folder with these FIDs at 10, 20, ... kimg."""
+    """A run folder with these KIDs at 10, 20, ... kimg."""
     folder.mkdir()
     ticks, metrics = [], []
     for i, value in enumerate(values, start=1):
         ticks.append({"nimg": i * 10_000, "augmentation": {"p": i / 100}})
-        metrics.append({"nimg": i * 10_000, "results": [{"name": "fid", "value": value, "standard_error": 0.1}]})
+        metrics.append({"nimg": i * 10_000, "results": [{"name": "kid", "value": value, "standard_error": 0.1}]})
     for name, records in (("stats", ticks), ("metrics", metrics)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     return folder

@@ -22,12 +22,14 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 _STYLEGAN2 = [
     "augmentation=null",
     "regularizers=[{name: r1, args: {gamma: 1, every: 16}}, {name: path-length, args: {every: 4}}]",
+    *(f"{player}.args.channel_max=128" for player in ("generator", "discriminator")),
+    "growth.args.batch_size=16",
 ]
 CASES = {
     "progan fp32": ("quickstart", "fp32", []),
     "progan bf16": ("quickstart", "bf16", []),
-    "stylegan2 bf16, 16 px": ("stylegan2_ada_emoji", "bf16", [*_STYLEGAN2, "data.img_resolution=16"]),
-    "stylegan2 bf16, 32 px": ("stylegan2_ada_emoji", "bf16", _STYLEGAN2),
+    "stylegan2 bf16, 16 px": ("stylegan2_ada_emoji", "bf16", _STYLEGAN2),
+    "stylegan2 bf16, 32 px": ("stylegan2_ada_emoji", "bf16", [*_STYLEGAN2, "data.img_resolution=32"]),
     "dcgan fp32": ("dcgan_64", "fp32", []),
 }
 SLOW = {"progan fp32", "stylegan2 bf16, 32 px"}
