@@ -26,12 +26,12 @@ TOO_LONG = 60.0  # seconds of a step that nobody wants to wait for, several time
 
 @dataclass(frozen=True)
 class Measured:
-    """One resolution and precision. d_seconds, g_seconds: of an update, lazy regularizers' not included; None where
-    both are one (``train.reuse_fakes``).
+    """One resolution and precision.
 
-    sec_per_kimg: of whole steps in the mean. flops_per_image: counted. conv_flops: FLOP/s of a plain convolution.
-    of_floor: share of a step that these operations would take at that rate. peak_bytes: of memory. loader: images per
-    second that reading alone brings, None without data.
+    d_seconds, g_seconds: of an update, lazy regularizers' not included; None where both are one, for
+    ``train.reuse_fakes``. sec_per_kimg: of whole steps in the mean. flops_per_image: counted. conv_flops: FLOP/s of a
+    plain convolution. of_floor: share of a step that these operations would take at that rate. peak_bytes: of memory.
+    loader: images per second that reading alone brings, None without data.
     """
 
     resolution: int

@@ -88,14 +88,18 @@ def test_plan_of_a_gpu(recipes, tmp_path):
     assert one["progressive_saving"] == pytest.approx(last * kimg / 3600 / one["hours"])
 
 
-def test_bench_writes_what_plan_reads(recipes, tmp_path):
+@pytest.mark.parametrize("reuse_fakes", ["false", "true"])
+def test_bench_writes_what_plan_reads(recipes, tmp_path, reuse_fakes):
     path, quick = tmp_path / "bench.json", ["--set", "data.img_resolution=8", "--set", "data.max_images=64"]
+    quick += ["--set", f"train.reuse_fakes={reuse_fakes}"]
     recipe = recipes / "quickstart.yaml"
     result = invoke("bench", recipe, "--seconds", "0.05", "--rounds", 1, "--precision", "fp32", "--json", path, *quick)
     assert result.exit_code == 0, result.output
     assert max(map(len, result.output.splitlines())) <= 100
     rows = json.loads(path.read_text())["rows"]
     assert [row["resolution"] for row in rows] == [4, 8]
+    apart = {seconds is not None for row in rows for seconds in (row["d_seconds"], row["g_seconds"])}
+    assert apart == {reuse_fakes == "false"}
     assert all(row["of_floor"] > 0 and row["loader"] > 0 and row["peak_bytes"] > 0 for row in rows)
     result = invoke("plan", recipe, "--measured", path, "--precision", "fp32", "--gpu-type", "h100", *quick)
     assert result.exit_code == 0, result.output
