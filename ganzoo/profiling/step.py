@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ganzoo import build
 from ganzoo.data import TrainingData
-from ganzoo.interfaces import Batch, GrowthState
+from ganzoo.interfaces import GrowthState
 from ganzoo.profiling.counting import CountSteps
 from ganzoo.profiling.fake import FakeMode, fake_players
 from ganzoo.profiling.noise import NoiseImages
@@ -212,21 +212,14 @@ class StepCase(Players):
 
     def _update(self, player: loop.Player) -> None:
         with self._only(player):
-            self._take_step(player, loop.make_batch(self, *self._reals(anew=player == "D"), self.growth))
+            loop.update(self, player, loop.make_batch(self, *self._reals(anew=player == "D"), self.growth))
 
     def _update_both(self) -> None:
-        with self._only("D"):
-            self.G.requires_grad_(True)  # whose graph is made in D's step
+        with self._only("D"), self.fakes.of("D"):
             batch = loop.make_batch(self, *self._reals(anew=True), self.growth)
-            with self.fakes.of("D"):
-                self._take_step("D", batch)
+            loop.update(self, "D", batch)
         with self._only("G"), self.fakes.of("G"):
-            self._take_step("G", batch)
-        self.fakes.forget()
-
-    def _take_step(self, player: loop.Player, batch: Batch) -> None:
-        of_loss = self.loss.d_loss if player == "D" else self.loss.g_loss
-        loop.take_step(self, player, batch, [of_loss, *self.regularizers.of_every_step(player)])
+            loop.update(self, "G", batch)
 
     def _update_lazily(self, part: Any) -> None:
         with self._only(part.player):

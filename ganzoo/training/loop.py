@@ -150,15 +150,14 @@ def train_D(s: Players, growth: GrowthState) -> Batch:
 
     Returns the last batch that it saw.
     """
+    s.G.requires_grad_(False)
     s.D.requires_grad_(True)
-    terms_of = [s.loss.d_loss, *s.regularizers.of_every_step("D")]
     d_steps = s.recipe.train.d_steps
     for i in range(d_steps):
         batch = make_batch(s, *s.reals.next(growth), growth)
-        remembers = reuses_fakes(s) and i == d_steps - 1  # for G's step, with the graph
-        s.G.requires_grad_(remembers)
+        remembers = reuses_fakes(s) and i == d_steps - 1
         with s.fakes.of("D") if remembers else nullcontext():
-            take_step(s, "D", batch, terms_of)
+            update(s, "D", batch)
         take_lazy_steps(s, "D", s.state.d_step, batch)
         if isinstance(s.D_seen, AugmentedDiscriminator):
             s.D_seen.adapt(batch.real, batch.c, growth, s.state.d_step, parts=s.choice.accumulate)
@@ -170,13 +169,11 @@ def train_G(s: Players, seen: Batch) -> None:
     """The step of G, and those of lazy regularizers. seen: by D, as ``train_D`` returned it."""
     s.G.requires_grad_(True)
     s.D.requires_grad_(False)
-    terms_of = [s.loss.g_loss, *s.regularizers.of_every_step("G")]
     if reuses_fakes(s):
         with s.fakes.of("G"):
-            take_step(s, "G", seen, terms_of)
-        s.fakes.forget()
+            update(s, "G", seen)
     else:
-        take_step(s, "G", make_batch(s, seen.real, seen.c, seen.growth), terms_of)
+        update(s, "G", make_batch(s, seen.real, seen.c, seen.growth))
     take_lazy_steps(s, "G", s.state.g_step, seen)
     s.state.g_step += 1
 
@@ -207,6 +204,12 @@ def make_batch(s: Players, real: Tensor, c: Tensor | None, growth: GrowthState) 
     inputs = s.reals.inputs
     z = whole_batch.randn(len(real), s.G.z_dim, device=real.device) if inputs is None else inputs
     return Batch(real, c, z, c if s.reals.paired else s.reals.random_labels(len(real)), growth)
+
+
+def update(s: Players, player: Player, batch: Batch) -> None:
+    """The optimiser step of one player, on its loss and the regularizers of every step."""
+    of_loss = s.loss.d_loss if player == "D" else s.loss.g_loss
+    take_step(s, player, batch, [of_loss, *s.regularizers.of_every_step(player)])
 
 
 def take_step(s: Players, player: Player, batch: Batch, terms_of: Sequence[TermsOf], *, strength: int = 1) -> None:

@@ -16,12 +16,11 @@ class RememberedFakes:
 
     with fakes.of("D"):                  # G(z, c, growth=...) makes images, and gives them without the graph
         ...
-    with fakes.of("G"):                  # the same call gives the same images, with it
+    with fakes.of("G"):                  # the same call gives the same images, with it; forgotten at the end
         ...
-    fakes.forget()
 
     Losses call G as ever, and need not know. Latents and labels have to be the same tensors: for others, images are
-    made anew. Until ``forget`` G's activations stay in memory.
+    made anew. In between G's activations stay in memory.
     """
 
     def __init__(self, G: Generator) -> None:
@@ -32,7 +31,8 @@ class RememberedFakes:
     def of(self, player: str) -> Iterator[None]:
         """Raises RuntimeError inside, if a loss or an augmentation has written to the images that it was given."""
         if player == "D":
-            self.forget()  # of a step that memory did not suffice for
+            self._made.clear()  # of a step that memory did not suffice for
+            self._G.requires_grad_(True)
         make = self._G.forward
 
         def forward(z: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
@@ -52,6 +52,7 @@ class RememberedFakes:
             yield
         finally:
             del self._G.forward
-
-    def forget(self) -> None:
-        self._made.clear()
+            if player == "D":
+                self._G.requires_grad_(False)  # as it is during D's step; the graph is there
+            else:
+                self._made.clear()

@@ -72,6 +72,7 @@ def test_gradients_are_those_of_the_same_images_made_again(case_with):
     case.G.dropout.p = 0.0  # nothing random between latents and images
     seen = loop.train_D(case, GROWTH)
     assert seen.z.shape == (8, 8) and all(p.grad is None for p in case.G.parameters())
+    case.G.requires_grad_(True)  # as in G's step
     case.D.requires_grad_(False)
     loop.total_loss(case.loss.g_loss(case.G, case.D, seen)).backward()
     again = {name: p.grad.clone() for name, p in case.G.named_parameters() if p.grad is not None}
