@@ -207,6 +207,22 @@ class Discriminator(nn.Module, ABC):
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """img [N, img_channels, R, R], c [N, c_dim] or None -> logits [N, 1 + aux_dim] or [N, 1, h, w], no sigmoid."""
 
+    def score_both(
+        self,
+        fake: Tensor,
+        real: Tensor,
+        fake_c: Tensor | None = None,
+        real_c: Tensor | None = None,
+        *,
+        growth: GrowthState,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of N generated and of N real images: those of two calls, which is what it does.
+
+        A D whose images do not depend on each other, or that keeps the two apart, may do both in one pass instead,
+        which is quicker. A loss asks for it if it wants no more than the logits.
+        """
+        return self(fake, fake_c, growth=growth), self(real, real_c, growth=growth)
+
     def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """What the last layer makes logits of, for images and labels as in ``forward``: float32 [N, F].
 

@@ -271,6 +271,22 @@ class OnceDifferentiable(torch.autograd.Function):
         return gradient * 2
 
 
+class MixingDiscriminator(BatchStatisticsDiscriminator):
+    def score_both(self, fake, real, fake_c=None, real_c=None, *, growth):
+        return self(torch.cat([fake, real]), fake_c, growth=growth).chunk(2)
+
+
+class SwappingDiscriminator(RightDiscriminator):
+    def score_both(self, fake, real, fake_c=None, real_c=None, *, growth):
+        return self(real, real_c, growth=growth), self(fake, fake_c, growth=growth)
+
+
+class JoiningDiscriminator(RightDiscriminator):
+    def score_both(self, fake, real, fake_c=None, real_c=None, *, growth):
+        c = None if fake_c is None else torch.cat([fake_c, real_c])
+        return self(torch.cat([fake, real]), c, growth=growth).chunk(2)
+
+
 class OnceDifferentiableDiscriminator(RightDiscriminator):
     def forward(self, img, c=None, *, growth):
         return super().forward(OnceDifferentiable.apply(img), c, growth=growth)
@@ -325,6 +341,7 @@ class HardFadeDiscriminator(RightDiscriminator):
 @pytest.mark.parametrize("c_dim", [0, 3])
 def test_right_discriminator_passes(c_dim):
     check_discriminator(RightDiscriminator, c_dim=c_dim, resolutions=SIZES)
+    check_discriminator(JoiningDiscriminator, c_dim=c_dim, resolutions=SIZES)
 
 
 @pytest.mark.parametrize("cls", [LinearDiscriminator, PatchDiscriminator, FeatureDiscriminator])
@@ -339,6 +356,7 @@ def test_discriminators_of_one_size_pass(cls):
         (SigmoidDiscriminator, "return them before the sigmoid"),
         (BatchStatisticsDiscriminator, "minibatch_statistics=True"),
         (OnceDifferentiableDiscriminator, "a gradient penalty trains no parameter"),
+        (SwappingDiscriminator, "the logits of two calls, of the generated images first"),
         (HardFadeDiscriminator, "not those of the image averaged down to 4 px"),
     ],
 )
@@ -362,6 +380,8 @@ def test_wrong_features_fail(cls, message):
 
 def test_minibatch_statistics_can_be_allowed():
     check_discriminator(BatchStatisticsDiscriminator, resolutions=SIZES, minibatch_statistics=True)
+    with pytest.raises(AssertionError, match="does not give the logits of two calls"):
+        check_discriminator(MixingDiscriminator, resolutions=SIZES, minibatch_statistics=True)
 
 
 class RightLoss(ganzoo.Loss):

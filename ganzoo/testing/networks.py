@@ -228,6 +228,8 @@ def check_discriminator(
     final = growth_state(resolutions[-1])
     _check_no_sigmoid(contract, D, run, final)
     _check_features(contract, D, images, c, resolutions)
+    if not sources:
+        _check_score_both(contract, D, images, c, resolutions)
     _check_gradients(contract, D, run, resolutions)
     _check_repeatable(contract, D, run, final)
     if not minibatch_statistics:
@@ -254,6 +256,25 @@ def check_discriminator(
             f"at {newer} px with alpha=0 the logits are not those of the image averaged down to {older} px",
         )
         _check_old_branch_unused(contract, D, run, newer)
+
+
+def _check_score_both(
+    contract: Contract, D: Discriminator, images: Mapping[int, Tensor], c: Tensor | None, resolutions: Sequence[int]
+) -> None:
+    """Whatever is done for both at once, in training as well: as if each batch had been alone."""
+    for growth in growth_states(resolutions):
+        fake, fake_c = images[growth.resolution], c
+        real, real_c = -fake.flip(0).square(), None if c is None else c.flip(0)
+        both, each = copy.deepcopy(D).train(), copy.deepcopy(D).train()
+        with contract.attempt(f"score_both at {_name(growth)}"), torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            found = both.score_both(fake, real, fake_c, real_c, growth=growth)
+            torch.manual_seed(0)
+            wanted = Discriminator.score_both(each, fake, real, fake_c, real_c, growth=growth)
+        contract.require(
+            all(close(one, other) for one, other in zip(found, wanted, strict=True)),
+            f"score_both at {_name(growth)} does not give the logits of two calls, of the generated images first",
+        )
 
 
 def _check_styles(contract: Contract, G: StyleGenerator, z: Tensor, c: Tensor | None, growth: GrowthState) -> None:

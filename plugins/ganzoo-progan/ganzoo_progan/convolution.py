@@ -37,13 +37,45 @@ class Geometry(NamedTuple):
         )
         return y
 
-    def backward(self, dy: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
+    def input_gradient(self, dy: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
+        """Of an input of that shape."""
+        return self._backward(dy, _only_shape(dy, shape), weight, (True, False))[0]
+
+    def weight_gradient(self, dy: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
+        """Of a weight of that shape."""
+        if self._has_few_pixels(dy, x):
+            return self._weight_gradient_of_patches(dy, x, shape[-1])
+        return self._backward(dy, x, _only_shape(x, shape), (False, True))[1]
+
+    def _backward(self, dy: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
         """Gradients of x and weight, where ``mask`` asks for them. Of what they do not need only shapes count."""
         dx, dw, _ = _backward(
             dy, x, weight, None,
             [self.stride] * 2, [self.padding] * 2, [1, 1], self.transposed, [0, 0], 1, [*mask, False],
         )  # fmt: skip
         return dx, dw
+
+    def _has_few_pixels(self, dy: Tensor, x: Tensor) -> bool:
+        """Whether patches give the gradient of a weight faster than oneDNN, which takes long for few pixels.
+
+        Measured on a CPU with AMX, 16 and 64 images, 32 to 512 channels: 1.3 to 6 times as fast at 4 px, 1.2 to 3 at
+        8 px with what is let through here; the more channels, the more.
+        """
+        if x.device.type != "cpu" or not all(t.is_contiguous(memory_format=torch.channels_last) for t in (x, dy)):
+            return False
+        small = x if self.transposed else dy
+        side = 8 if self.stride > 1 or small.dtype == torch.bfloat16 else 4
+        return small.shape[2] * small.shape[3] <= side**2
+
+    def _weight_gradient_of_patches(self, dy: Tensor, x: Tensor, size: int) -> Tensor:
+        """One product, of every pixel of the smaller image with the patch of the larger one that it belongs to."""
+        small, large = (x, dy) if self.transposed else (dy, x)
+        if self.padding:
+            large = F.pad(large, [self.padding] * 4)
+        patches = large.unfold(2, size, self.stride).unfold(3, size, self.stride)  # [N, C, H, W, k, k]
+        patches = patches.permute(0, 2, 3, 4, 5, 1).reshape(-1, size * size * large.shape[1])
+        dw = small.permute(0, 2, 3, 1).reshape(-1, small.shape[1]).t() @ patches
+        return dw.view(-1, size, size, large.shape[1]).permute(0, 3, 1, 2)
 
 
 SAME = Geometry()
@@ -116,7 +148,7 @@ class _ConvX(Function):
         ctx.save_for_backward(dy, weight)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        return geometry.backward(dy, _only_shape(dy, shape), weight, (True, False))[0]
+        return geometry.input_gradient(dy, weight, shape)
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -141,7 +173,7 @@ class _ConvW(Function):
         ctx.save_for_backward(dy, x)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        _, dw = geometry.backward(dy, x, _only_shape(x, shape), (False, True))
+        dw = geometry.weight_gradient(dy, x, shape)
         # A sum of its own: as a part of the convolution's backward pass it takes up to six times as long on CPUs.
         return dw, dy.sum((0, 2, 3)) if has_bias else None
 

@@ -46,7 +46,7 @@ class WGANGPLoss(ganzoo.Loss):
     """Wasserstein loss with gradient penalty. D's scores are column 0 of its logits.
 
     D minimises fake - real + gp_weight * (norm - target)^2 / target^2 + drift_weight * real^2, G minimises -fake.
-    Minibatch statistics stay inside real, fake and mixed images: D sees them in three calls.
+    Minibatch statistics stay inside real, fake and mixed images.
     """
 
     def __init__(
@@ -68,8 +68,7 @@ class WGANGPLoss(ganzoo.Loss):
         # Fakes get the labels of the reals here, as in the official code, so that the classes of both batches agree.
         with torch.no_grad():
             fake = G(batch.z, batch.c, growth=batch.growth)
-        fake_logits = D(fake, batch.c, growth=batch.growth)
-        real_logits = D(batch.real, batch.c, growth=batch.growth)
+        fake_logits, real_logits = D.score_both(fake, batch.real, batch.c, batch.c, growth=batch.growth)
         real_score = real_logits[:, 0]
         terms = {"fake": fake_logits[:, 0], "real": -real_score}
         if self.gp_weight > 0:

@@ -181,15 +181,15 @@ class DiscriminatorOutput(nn.Module):
         self.dense0 = EqualizedLinear(channels * 16, dense_channels)
         self.dense1 = EqualizedLinear(dense_channels, out_features, gain=1.0)
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer gets, float32 [N, dense_channels]."""
+    def features(self, x: Tensor, batches: int = 1) -> Tensor:
+        """What the last layer gets, float32 [N, dense_channels]. batches: of so many, apart from each other, x is."""
         if self.mbstd_group_size > 1:
-            x = minibatch_stddev(x, self.mbstd_group_size)
+            x = torch.cat([minibatch_stddev(part, self.mbstd_group_size) for part in x.chunk(batches)])
         x = leaky(self.conv(x))
         return at_least_fp32(leaky(self.dense0(x.flatten(1))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)
+    def forward(self, x: Tensor, batches: int = 1) -> Tensor:
+        x = self.features(x, batches)
         # bfloat16 has three digits: too few for scores whose differences the loss is made of.
         with torch.autocast(x.device.type, enabled=False):
             return self.dense1(x)
@@ -260,6 +260,20 @@ class Discriminator(ganzoo.Discriminator):
 
     def forward(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         return shrink(img, self.from_rgb, self.blocks, growth)
+
+    def score_both(
+        self,
+        fake: Tensor,
+        real: Tensor,
+        fake_c: Tensor | None = None,
+        real_c: Tensor | None = None,
+        *,
+        growth: GrowthState,
+    ) -> tuple[Tensor, Tensor]:
+        """In one pass: half as many kernels, which is what few pixels cost."""
+        features = shrink_to_4(torch.cat([fake, real]), self.from_rgb, self.blocks, growth)
+        of_fake, of_real = self.blocks["4"](features, batches=2).chunk(2)
+        return of_fake, of_real
 
     def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         """[N, feature maps of a dense layer], of the images of the present resolution."""

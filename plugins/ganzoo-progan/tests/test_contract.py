@@ -59,6 +59,10 @@ def test_without_minibatch_stddev_logits_are_independent(args):
     check_discriminator(Discriminator, {**SMALL, **args}, resolutions=SIZES, img_channels=1)
 
 
+def test_groups_of_two_stay_within_their_batch():
+    check_discriminator(Discriminator, {**SMALL, "mbstd_group_size": 2}, resolutions=SIZES, minibatch_statistics=True)
+
+
 def test_loss_with_progan_networks():
     sizes = {"img_resolution": 16, "img_channels": 3, "c_dim": 2, **SMALL}
     (entry,) = (e for e in registered(ganzoo_progan) if e.kind == "loss")

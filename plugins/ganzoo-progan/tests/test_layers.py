@@ -45,6 +45,45 @@ def test_convolution(geometry, has_bias, memory_format):
     assert gradgradcheck(lambda *args: convolve(*args, geometry), inputs)
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("size", [1, 3])
+def test_weight_gradients_of_patches_are_those_of_onednn(geometry, size):
+    geometry = geometry._replace(padding=geometry.padding if size == 3 else 0)
+    x = randn(5, 3, 9, 9).detach().float().contiguous(memory_format=torch.channels_last)
+    shape = torch.Size([3, 4, size, size] if geometry.transposed else [4, 3, size, size])
+    dy = torch.randn_like(geometry.forward(x, torch.randn(shape), None))
+    dy = dy.contiguous(memory_format=torch.channels_last)
+    _, expected = geometry._backward(dy, x, torch.empty(shape), (False, True))
+    torch.testing.assert_close(geometry._weight_gradient_of_patches(dy, x, size), expected)
+
+
+@pytest.mark.parametrize(
+    "geometry, pixels, dtype, few",
+    [
+        (Geometry(padding=1), 4, torch.float32, True),
+        (Geometry(padding=1), 8, torch.float32, False),
+        (Geometry(padding=1), 8, torch.bfloat16, True),
+        (Geometry(padding=1), 16, torch.bfloat16, False),
+        (Geometry(stride=2), 17, torch.float32, True),
+        (Geometry(stride=2), 33, torch.bfloat16, False),
+        (Geometry(stride=2, transposed=True), 8, torch.float32, True),
+        (Geometry(stride=2, transposed=True), 16, torch.bfloat16, False),
+    ],
+)
+def test_patches_are_for_few_pixels(geometry, pixels, dtype, few, monkeypatch):
+    taken = []
+    original = Geometry._weight_gradient_of_patches
+    monkeypatch.setattr(
+        Geometry, "_weight_gradient_of_patches", lambda *args: taken.append(True) or original(*args)
+    )  # fmt: skip
+    x = torch.randn(2, 4, pixels, pixels, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(4, 4, 3, 3, dtype=dtype, requires_grad=True)
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        y = convolve(x.contiguous(memory_format=memory_format), weight, geometry=geometry)
+        torch.autograd.grad(y, weight, torch.ones_like(y))
+    assert taken == ([True] if few else [])
+
+
 def penalty(conv, x: Tensor, weight: Tensor, bias: Tensor | None, context) -> tuple[Tensor, ...]:
     y = conv(x, weight, bias)
     with context:
@@ -70,6 +109,18 @@ def test_convolution_follows_autocast():
         assert torch.equal(y, F.conv2d(x, weight, bias))
     assert y.dtype == torch.bfloat16
     assert all(g.dtype == torch.float32 for g in torch.autograd.grad(y.sum(), (x, weight, bias)))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("pixels", [8, 16, 33])
+def test_box_in_bf16(padding, pixels):
+    x = torch.randn(2, 3, pixels, pixels, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_()
+    y, expected = box(x, padding), F.avg_pool2d(x, 2, stride=1, padding=padding)
+    assert torch.equal(y, expected)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert torch.equal(dx, torch.autograd.grad(expected, x, torch.ones_like(y))[0])
 
 
 @pytest.mark.parametrize("padding", [0, 1])
