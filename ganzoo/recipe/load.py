@@ -96,7 +96,10 @@ def _merge(base: Document, document: Document) -> None:
 
 
 def _merged(old: Any, new: Any, path: Path, places: dict[Path, str]) -> Any:
-    """``new`` over ``old``: mappings merge, everything else replaces."""
+    """``new`` over ``old``: mappings merge, also one of positions over a list; everything else replaces."""
+    if isinstance(old, list) and isinstance(new, dict) and new and all(part in range(len(old)) for part in new):
+        merged = _merged(dict(enumerate(old)), new, path, places)
+        return [merged[i] for i in range(len(old))]
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if "name" in new and "name" in old and new["name"] != old["name"] and path:
@@ -125,6 +128,7 @@ def _override(document: Document, override: str) -> None:
     path = tuple(int(part) if re.fullmatch(r"-?[0-9]{1,18}", part) else part for part in key.strip().split("."))
     if len(path) > strict_yaml.MAX_DEPTH:
         raise RecipeError(f"--set {key[:40]}...: more than {strict_yaml.MAX_DEPTH} keys in each other")
+    _check_positions(document.data, path, where)
     parsed = strict_yaml.read_value(text, where)
     value = parsed.data[None]
     places = {(*path, *below): place for below, place in parsed.places.items()}
@@ -132,6 +136,21 @@ def _override(document: Document, override: str) -> None:
         value = {part: value}
     problems = [(where, strict_yaml.dotted(path), message) for _, _, message in parsed.problems]
     _merge(document, Document(value, places, problems))
+
+
+def _check_positions(data: Any, path: Path, where: str) -> None:
+    """Raise RecipeError if ``path`` goes through a list, and not by the position of something in it."""
+    for depth, part in enumerate(path):
+        if isinstance(data, list):
+            if part not in range(len(data)):
+                name = strict_yaml.dotted(path[:depth])
+                have = f"is a list with the positions 0 to {len(data) - 1}" if data else "is an empty list"
+                raise RecipeError(f"{where}: {name} {have}, and has no {part}; to replace it, give {name}=[...]")
+            data = data[part]
+        elif isinstance(data, dict):
+            data = data.get(part)
+        else:
+            return
 
 
 def _finish(document: Document, registry: Registry, overrides: Sequence[str], *, stem: str | None) -> Recipe:

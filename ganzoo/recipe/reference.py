@@ -21,9 +21,11 @@ never holds code. `ganzoo recipe check FILE` reports every mistake with file, li
 prints what a run would record, and `ganzoo recipe schema` prints a JSON schema for editors.
 
 - `extends: other.yaml` starts from another recipe: mappings merge, tables by resolution included; everything else
-  replaces. A component with another `name` does not keep the old one's `args`.
-- `--set a.b=value` overrides one key from the command line, `--data PATH`, `--kimg N`, `--seed N` and `--device NAME`
-  are shorthands. Values are read as YAML: `--set train.grid=[4,8]`.
+  replaces, but a mapping of positions merges into a list. A component with another `name` does not keep the old one's
+  `args`.
+- `--set a.b=value` overrides one key from the command line; `--set regularizers.0.args.gamma=1` reaches into a list, by
+  the position from 0. `--data PATH`, `--kimg N`, `--seed N` and `--device NAME` are shorthands. Values are read as
+  YAML: `--set train.grid=[4,8]`.
 - Scalars are read as YAML 1.2 says: `1e-3` is a number, `no` is text. Keys given twice, anchors, merge keys and tags
   are refused.
 """

@@ -152,6 +152,29 @@ def test_set_overrides_with_the_same_parser(registry, recipe_file):
     assert recipe.train.grid == [1, 2]
 
 
+def test_set_reaches_into_lists_by_position(registry, recipe_file):
+    path = recipe_file(train="{total_kimg: 1, grid: [3, 5]}")
+    assert load_recipe(path, registry, ["train.grid.1=7"]).train.grid == [3, 7]
+    assert load_recipe(path, registry, ["train.grid.0=2", "train.grid.1=7"]).train.grid == [2, 7]
+    (line,) = problems(registry, path, "train.grid.0=no")
+    assert line.startswith("--set train.grid.0=no: train.grid.0: must be")
+    for part in ("2", "-1", "first"):
+        (line,) = problems(registry, path, f"train.grid.{part}=7")
+        assert line.startswith(
+            f"--set train.grid.{part}=7: train.grid is a list with the positions 0 to 1, and has no {part};"
+        )
+    (line,) = problems(registry, path, "regularizers=[]", "regularizers.0.args.gamma=1")
+    assert line.startswith("--set regularizers.0.args.gamma=1: regularizers is an empty list, and has no 0;")
+
+
+def test_a_recipe_changes_one_of_a_list_that_it_extends(registry, recipe_file):
+    recipe_file("base.yaml", train="{total_kimg: 1, grid: [3, 5]}")
+    child = recipe_file("child.yaml", text="extends: base.yaml\ntrain: {grid: {1: 7}}\n")
+    assert load_recipe(child, registry).train.grid == [3, 7]
+    child.write_text("extends: base.yaml\ntrain: {grid: {2: 7}}\n")
+    assert "child.yaml:2:9: train.grid: must be" in problems(registry, child)[0]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

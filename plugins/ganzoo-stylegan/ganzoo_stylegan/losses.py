@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import Batch, Discriminator, Generator, GrowthState, StyleGenerator, whole_batch
+from ganzoo_progan.convolution import only_input_gradients
 from ganzoo_progan.layers import at_least_fp32
 
 Gamma = Annotated[
@@ -63,7 +64,8 @@ def squared_gradient_norms(D: Discriminator, img: Tensor, *, c: Tensor | None = 
     score = logits.sum() / (logits.numel() / len(logits))
     # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
     with torch.autocast(img.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(score, img, create_graph=True)
+        with only_input_gradients():
+            (gradient,) = torch.autograd.grad(score, img, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3))
 
 
