@@ -56,16 +56,8 @@ class AugmentedDiscriminator(Discriminator):
         """kwargs, passed on: ``growth``, and what else a loss asks a D that is made for it, as which of its sides."""
         return self.D(self.augmentation(img), c, **kwargs)
 
-    def score_both(
-        self,
-        fake: Tensor,
-        real: Tensor,
-        fake_c: Tensor | None = None,
-        real_c: Tensor | None = None,
-        *,
-        growth: GrowthState,
-    ) -> tuple[Tensor, Tensor]:
-        return self.D.score_both(self.augmentation(fake), self.augmentation(real), fake_c, real_c, growth=growth)
+    def score_both(self, fake: Tensor, real: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return self.D.score_both(self.augmentation(fake), self.augmentation(real), *args, **kwargs)
 
     def features(self, img: Tensor, c: Tensor | None = None, *, growth: GrowthState) -> Tensor:
         return self.D.features(self.augmentation(img), c, growth=growth)

@@ -86,22 +86,23 @@ def variance(samples: Tensor) -> Tensor:
     return (samples - samples.mean(dim=0)).square().mean(dim=0)
 
 
-def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
+def minibatch_stddev(x: Tensor, group_size: int, batches: int = 1) -> Tensor:
     """Append one channel that tells how much the samples of a group differ (section 3). [N, C, H, W] -> [N, C+1, H, W].
 
     Groups are strided as in the official code: with M = N / group_size groups, samples m, m + M, m + 2M, ... share
     one. A batch smaller than group_size is one group. Raises ValueError if the groups do not divide the batch.
-    N are the images of all processes (``ganzoo.whole_batch``), of which x has a share.
+    N are the images of all processes (``ganzoo.whole_batch``), of which x has a share. batches: x holds so many,
+    equally large and one after another, and no group has images of two.
     """
     _, c, h, w = x.shape
-    everywhere = whole_batch.gather(at_least_fp32(x))
+    everywhere = whole_batch.gather(at_least_fp32(x).unflatten(0, (batches, -1)).transpose(0, 1))
     n = len(everywhere)
     check_groups(n, group_size)
     size = min(group_size, n)
-    groups = everywhere.reshape(size, n // size, c, h, w)
-    stddev = (variance(groups) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # one scalar a group, [M]
-    channel = whole_batch.share(stddev.to(x.dtype).repeat(size))[:, None, None, None].expand(-1, 1, h, w)
-    return torch.cat([x, channel], dim=1)
+    groups = everywhere.reshape(size, n // size, batches, c, h, w)
+    stddev = (variance(groups) + 1e-8).sqrt().mean(dim=(2, 3, 4))  # one scalar a group, [M, batches]
+    of_images = whole_batch.share(stddev.to(x.dtype).repeat(size, 1)).t().flatten()
+    return torch.cat([x, of_images[:, None, None, None].expand(-1, 1, h, w)], dim=1)
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -16,6 +16,25 @@ from .convolution import only_input_gradients
 from .layers import at_least_fp32
 
 
+def image_gradients(D: Discriminator, img: Tensor, *, c: Tensor | None = None, growth: GrowthState) -> Tensor:
+    """Gradient of the score of each image with respect to it, [N, C, R, R]. Differentiable, for use in a penalty.
+
+    img [N, C, R, R], without a graph. The score of an image whose logits are a map of patches is their mean.
+    """
+
+    def score(images: Tensor) -> Tensor:
+        logits = D(images, c, growth=growth)[:, 0]
+        return logits.sum() / (logits.numel() / len(logits))
+
+    if torch.compiler.is_compiling():  # autograd does not differentiate compiled code twice: it is to be part of it
+        return torch.func.grad(score)(img)
+    of_img = score(img.requires_grad_())
+    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
+    with torch.autocast(img.device.type, enabled=False), only_input_gradients():
+        (gradient,) = torch.autograd.grad(of_img, img, create_graph=True)
+    return gradient
+
+
 def gradient_norms(
     D: Discriminator, real: Tensor, fake: Tensor, t: Tensor, *, c: Tensor | None = None, growth: GrowthState
 ) -> Tensor:
@@ -25,20 +44,11 @@ def gradient_norms(
     patches is their mean. Differentiable, for use in a penalty.
     """
     mixed = torch.lerp(real.detach(), fake.detach(), t.reshape(-1, 1, 1, 1))
-
-    def score(images: Tensor) -> Tensor:
-        logits = D(images, c, growth=growth)[:, 0]
-        return logits.sum() / (logits.numel() / len(logits))
-
-    if torch.compiler.is_compiling():  # autograd does not differentiate compiled code twice: it is to be part of it
-        gradient = torch.func.grad(score)(mixed)
-        return torch.linalg.vector_norm(at_least_fp32(gradient).flatten(1), dim=1)
-    of_mixed = score(mixed.requires_grad_())
-    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
+    gradient = image_gradients(D, mixed, c=c, growth=growth)
+    # No epsilon under the root, as in the official code.
     with torch.autocast(mixed.device.type, enabled=False):
-        with only_input_gradients():
-            (gradient,) = torch.autograd.grad(of_mixed, mixed, create_graph=True)
-        # No epsilon under the root, as in the official code.
+        if torch.compiler.is_compiling():
+            return torch.linalg.vector_norm(at_least_fp32(gradient).flatten(1), dim=1)
         return torch.linalg.vector_norm(gradient, dim=(1, 2, 3))
 
 

@@ -182,9 +182,9 @@ class DiscriminatorOutput(nn.Module):
         self.dense1 = EqualizedLinear(dense_channels, out_features, gain=1.0)
 
     def features(self, x: Tensor, batches: int = 1) -> Tensor:
-        """What the last layer gets, float32 [N, dense_channels]. batches: of so many, apart from each other, x is."""
+        """What the last layer gets, float32 [N, dense_channels]. batches: as in `minibatch_stddev`."""
         if self.mbstd_group_size > 1:
-            x = torch.cat([minibatch_stddev(part, self.mbstd_group_size) for part in x.chunk(batches)])
+            x = minibatch_stddev(x, self.mbstd_group_size, batches)
         x = leaky(self.conv(x))
         return at_least_fp32(leaky(self.dense0(x.flatten(1))))
 

@@ -47,13 +47,13 @@ def test_convolution(geometry, has_bias, memory_format):
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("size", [1, 3])
-def test_weight_gradients_of_patches_are_those_of_onednn(geometry, size):
+def test_weight_gradients_of_patches_are_those_of_the_convolution(geometry, size):
     geometry = geometry._replace(padding=geometry.padding if size == 3 else 0)
-    x = randn(5, 3, 9, 9).detach().float().contiguous(memory_format=torch.channels_last)
+    x = randn(5, 3, 9, 9).detach().contiguous(memory_format=torch.channels_last)
     shape = torch.Size([3, 4, size, size] if geometry.transposed else [4, 3, size, size])
-    dy = torch.randn_like(geometry.forward(x, torch.randn(shape), None))
+    dy = torch.randn_like(geometry.forward(x, randn(*shape).detach(), None))
     dy = dy.contiguous(memory_format=torch.channels_last)
-    _, expected = geometry._backward(dy, x, torch.empty(shape), (False, True))
+    _, expected = geometry._backward(dy, x, x.new_empty(shape), (False, True))
     torch.testing.assert_close(geometry._weight_gradient_of_patches(dy, x, size), expected)
 
 
@@ -73,9 +73,7 @@ def test_weight_gradients_of_patches_are_those_of_onednn(geometry, size):
 def test_patches_are_for_few_pixels(geometry, pixels, dtype, few, monkeypatch):
     taken = []
     original = Geometry._weight_gradient_of_patches
-    monkeypatch.setattr(
-        Geometry, "_weight_gradient_of_patches", lambda *args: taken.append(True) or original(*args)
-    )  # fmt: skip
+    monkeypatch.setattr(Geometry, "_weight_gradient_of_patches", lambda *args: taken.append(True) or original(*args))
     x = torch.randn(2, 4, pixels, pixels, dtype=dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(4, 4, 3, 3, dtype=dtype, requires_grad=True)
     for memory_format in (torch.channels_last, torch.contiguous_format):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import Batch, Discriminator, Generator, GrowthState, StyleGenerator, whole_batch
-from ganzoo_progan.convolution import only_input_gradients
 from ganzoo_progan.layers import at_least_fp32
+from ganzoo_progan.losses import image_gradients
 
 Gamma = Annotated[
     Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"],
@@ -59,13 +59,8 @@ def squared_gradient_norms(D: Discriminator, img: Tensor, *, c: Tensor | None = 
 
     img [N, C, R, R]. The score of an image whose logits are a map of patches is their mean.
     """
-    img = img.detach().requires_grad_()
-    logits = D(img, c, growth=growth)[:, 0]
-    score = logits.sum() / (logits.numel() / len(logits))
-    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
+    gradient = image_gradients(D, img.detach(), c=c, growth=growth)
     with torch.autocast(img.device.type, enabled=False):
-        with only_input_gradients():
-            (gradient,) = torch.autograd.grad(score, img, create_graph=True)
         return gradient.square().sum(dim=(1, 2, 3))
 
 
