@@ -205,7 +205,7 @@ def test_right_generator_passes(c_dim):
     ],
 )
 def test_wrong_generator_fails(cls, message):
-    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.Generator"):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.networks.Generator"):
         check_generator(cls, resolutions=SIZES)
 
 
@@ -361,7 +361,7 @@ def test_discriminators_of_one_size_pass(cls):
     ],
 )
 def test_wrong_discriminator_fails(cls, message):
-    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.Discriminator"):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.networks.Discriminator"):
         check_discriminator(cls, resolutions=SIZES)
 
 
@@ -472,7 +472,7 @@ def test_loss_is_checked_with_given_players():
     ],
 )
 def test_wrong_loss_fails(cls, message):
-    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.Loss"):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.objectives.Loss"):
         check_loss(cls)
 
 
@@ -559,7 +559,7 @@ def test_right_schedule_passes():
     ],
 )
 def test_wrong_schedule_fails(cls, message):
-    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.GrowthSchedule"):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.growth.GrowthSchedule"):
         check_growth_schedule(cls)
 
 
@@ -645,7 +645,7 @@ def test_right_dataset_passes():
     ],
 )
 def test_wrong_dataset_fails(cls, message):
-    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.Dataset"):
+    with pytest.raises(AssertionError, match=rf"{cls.__name__}: .*{message}.*see ganzoo.interfaces.data.Dataset"):
         check_dataset(cls)
 
 
