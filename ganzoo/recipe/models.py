@@ -285,7 +285,8 @@ class SystemConfig(Section):
         "work; auto: where memory is short",
     )
     compile: bool | Literal["auto"] = Field(
-        False, description="run losses through torch.compile where nothing fades; auto: on a GPU, if it is faster"
+        False,
+        description="run losses and regularizers through torch.compile where nothing fades; auto: on a GPU, if faster",
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="CPU threads of a process; auto = all CPUs, or OMP_NUM_THREADS"

@@ -14,7 +14,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthState
 from ganzoo.training import arithmetic
 from ganzoo.training.choices import Choice, name_of, rearrange
-from ganzoo.training.compiling import CompiledLoss, without_compiler
+from ganzoo.training.compiling import CompiledLoss, CompiledRegularizer, without_compiler
 from ganzoo.training.players import Players
 from ganzoo.training.shortage import can_be_undone
 from ganzoo.training.system import format_called, name_of_format
@@ -52,23 +52,40 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
         s.report.log(line)
         s.choices.decide(name, **{**s.choices.decided(name), "compile": False})
 
-    adopt(s, s.choices.of(name), log=said)
+    adopt(s, s.choices.of(name), on_failure=said, log=s.report.log)
     s.entered = name
     if not begun and can_be_undone(s):
         s.save_checkpoint()
 
 
-def adopt(players: Players, choice: Choice, *, log: Callable[[str], None] = lambda line: None) -> None:
-    """Set the players and the system up for it."""
+def adopt(
+    players: Players,
+    choice: Choice,
+    *,
+    on_failure: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Set the players and the system up for it.
+
+    on_failure: called if the loss turns out not to compile, and nothing is compiled from there on. log: if a
+    regularizer does not, which is computed eagerly from there on, while the rest stays compiled.
+    """
     system, memory_format = players.system, format_called(choice.memory_format)
     if name_of_format(system.memory_format) != choice.memory_format:
         rearrange([players.G, players.D, players.G_ema], [players.opt_G, players.opt_D], memory_format)
     system.use(choice.precision, memory_format)
     players.choice = choice
-    players.loss = without_compiler(players.loss)
+    eager = [without_compiler(r) for r in players.regularizers.all]
+
+    def give_up(line: str) -> None:
+        players.regularizers.all = eager
+        on_failure(line)
+
+    players.loss, players.regularizers.all = without_compiler(players.loss), eager
     if choice.compile:
         torch._dynamo.reset()  # what was made for another resolution counts against a limit
-        players.loss = CompiledLoss(players.loss, on_failure=log)
+        players.loss = CompiledLoss(players.loss, on_failure=give_up)
+        players.regularizers.all = [CompiledRegularizer(r, on_failure=log) for r in eager]
 
 
 def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: bool) -> tuple[bool, str]:
@@ -84,7 +101,7 @@ def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: b
         for compiled in (False, True):
             trial = Rehearsal(s, replace(growth, alpha=1.0), growth.batch_size, choice)
             trial.system.use(choice.precision, format_called(choice.memory_format))
-            adopt(trial.players, replace(choice, compile=compiled), log=failed.append)
+            adopt(trial.players, replace(choice, compile=compiled), on_failure=failed.append)
             for _ in range(3):
                 trial.step()
             seconds.append(min(_seconds_of(trial) for _ in range(5)))

@@ -17,6 +17,7 @@ from ganzoo.training.arithmetic import Candidate
 from ganzoo.training.checkpoint import TrainingState
 from ganzoo.training.choices import Choice, rearrange
 from ganzoo.training.compiling import without_compiler
+from ganzoo.training.extras import Regularizers
 from ganzoo.training.players import Players
 from ganzoo.training.remembering import RememberedFakes
 from ganzoo.training.system import System, format_called
@@ -53,6 +54,7 @@ class Rehearsal:
         names = ("G", "D", "D_seen", "loss", "regularizers", "opt_G", "opt_D")
         originals = {name: getattr(players, name) for name in names}
         originals["loss"] = without_compiler(players.loss)
+        originals["regularizers"] = Regularizers([without_compiler(r) for r in players.regularizers.all])
         copies = copy.deepcopy(originals)  # at once: they know each other
         self.system = replace(players.system)
         self.growth = growth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -16,6 +17,20 @@ from .convolution import only_input_gradients
 from .layers import at_least_fp32
 
 
+def differentiable_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Gradient of ``function(x)``, one number, with respect to x: for use in a penalty, inside torch.compile too.
+
+    Whatever else the number depends on has gradients where the result is differentiated in turn.
+    """
+    if torch.compiler.is_compiling():  # autograd does not differentiate compiled code twice: it is to be part of it
+        return torch.func.grad(function)(x)
+    value = function(x.requires_grad_())
+    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
+    with torch.autocast(x.device.type, enabled=False), only_input_gradients():
+        (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+    return gradient
+
+
 def image_gradients(D: Discriminator, img: Tensor, *, c: Tensor | None = None, growth: GrowthState) -> Tensor:
     """Gradient of the score of each image with respect to it, [N, C, R, R]. Differentiable, for use in a penalty.
 
@@ -26,13 +41,7 @@ def image_gradients(D: Discriminator, img: Tensor, *, c: Tensor | None = None, g
         logits = D(images, c, growth=growth)[:, 0]
         return logits.sum() / (logits.numel() / len(logits))
 
-    if torch.compiler.is_compiling():  # autograd does not differentiate compiled code twice: it is to be part of it
-        return torch.func.grad(score)(img)
-    of_img = score(img.requires_grad_())
-    # Autocast wraps forward passes only: a backward pass takes the types of the forward one.
-    with torch.autocast(img.device.type, enabled=False), only_input_gradients():
-        (gradient,) = torch.autograd.grad(of_img, img, create_graph=True)
-    return gradient
+    return differentiable_gradient(score, img)
 
 
 def gradient_norms(

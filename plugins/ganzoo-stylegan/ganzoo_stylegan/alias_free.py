@@ -53,6 +53,9 @@ def leaky_clamp(x: Tensor, clamp: float | None) -> Tensor:
     For the backward pass, one byte a value is kept (two with a clamp): features are never larger than here, at the high
     sampling rate, and automatic differentiation would keep them in full.
     """
+    if torch.compiler.is_compiling():  # it finds the derivatives itself, and would lose second ones of a Function
+        x = F.leaky_relu(x, SLOPE)
+        return x if clamp is None else x.clamp(-clamp, clamp)
     return _LeakyClamp.apply(x, clamp)
 
 

@@ -1,7 +1,8 @@
 """The building blocks of StyleGAN, each a few lines and usable on its own.
 
 Every function is differentiable twice, as R1 and path length regularisation need, and keeps the memory format it is
-given.
+given. Those with gradients of their own are plain formulas inside ``torch.compile``, which finds the gradients itself
+and would lose the second ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
 
 
+def _blur(x: Tensor) -> Tensor:
+    channels = x.shape[1]
+    kernel = x.new_full((channels, 1, 3, 3), 1 / 16)  # made on the device: nothing waits for a copy
+    kernel[:, :, 1] *= 2
+    kernel[:, :, :, 1] *= 2
+    return F.conv2d(x, kernel, padding=1, groups=channels)
+
+
 class _BlurFunction(torch.autograd.Function):
     """The filter is symmetric, so that its gradient is the same filter, at every order, and nothing need be kept.
 
@@ -30,11 +39,7 @@ class _BlurFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        kernel = x.new_full((channels, 1, 3, 3), 1 / 16)  # made on the device: nothing waits for a copy
-        kernel[:, :, 1] *= 2
-        kernel[:, :, :, 1] *= 2
-        return F.conv2d(x, kernel, padding=1, groups=channels)
+        return _blur(x)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
@@ -43,7 +48,7 @@ class _BlurFunction(torch.autograd.Function):
 
 def blur(x: Tensor) -> Tensor:
     """[1, 2, 1] x [1, 2, 1] / 16 on every map, zero outside (Karras et al. 2019, section 2). Keeps the shape."""
-    return _BlurFunction.apply(x)
+    return _blur(x) if torch.compiler.is_compiling() else _BlurFunction.apply(x)
 
 
 def instance_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -51,6 +56,11 @@ def instance_statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     x = at_least_fp32(x)
     mean = x.mean(dim=(2, 3), keepdim=True)
     return mean, torch.rsqrt((x - mean).square().mean(dim=(2, 3), keepdim=True) + eps)
+
+
+def _renormalise(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+    factor = scale * inverse
+    return torch.addcmul((shift - mean * factor).to(x.dtype), x, factor.to(x.dtype))
 
 
 class _AdaINFunction(torch.autograd.Function):
@@ -61,8 +71,7 @@ class _AdaINFunction(torch.autograd.Function):
         mean, inverse = instance_statistics(x, eps)
         ctx.save_for_backward(x, scale, mean, inverse)
         ctx.eps = eps
-        factor = scale * inverse
-        return torch.addcmul((shift - mean * factor).to(x.dtype), x, factor.to(x.dtype))
+        return _renormalise(x, scale, shift, mean, inverse)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
@@ -88,6 +97,8 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-8) -> Tensor:
     a chain of operators (measured on a CPU).
     """
     scale, shift = at_least_fp32(scale)[:, :, None, None], at_least_fp32(shift)[:, :, None, None]
+    if torch.compiler.is_compiling():
+        return _renormalise(x, scale, shift, *instance_statistics(x, eps))
     return _AdaINFunction.apply(x, scale, shift, eps)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import Batch, Discriminator, Generator, GrowthState, StyleGenerator, whole_batch
 from ganzoo_progan.layers import at_least_fp32
-from ganzoo_progan.losses import image_gradients
+from ganzoo_progan.losses import differentiable_gradient, image_gradients
 
 Gamma = Annotated[
     Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"],
@@ -103,15 +104,15 @@ class R2(ganzoo.Regularizer):
         return {"r2": norms * (resolve_gamma(self.gamma, batch.growth) / 2)}
 
 
-def path_lengths(img: Tensor, ws: Tensor, y: Tensor) -> Tensor:
+def path_lengths(synthesis: Callable[[Tensor], Tensor], ws: Tensor, y: Tensor) -> Tensor:
     """How far images move when styles do, in a random direction (Karras et al. 2020, equation 4): [N]. Differentiable.
 
-    ws [N, num_ws, w_dim], those that img [N, C, R, R] was made from; y: standard normal, shape of img. The length is
-    the root of the squares of the gradient with respect to ws, summed over w_dim and averaged over num_ws.
+    synthesis: ws [N, num_ws, w_dim] to images [N, C, R, R]; y: standard normal, shape of those. The length is the root
+    of the squares of the gradient with respect to ws, summed over w_dim and averaged over num_ws.
     """
-    y = y / math.sqrt(img.shape[2] * img.shape[3])
-    with torch.autocast(img.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad((img * y).sum(), ws, create_graph=True)
+    direction = y / math.sqrt(y.shape[2] * y.shape[3])
+    gradient = differentiable_gradient(lambda ws: (synthesis(ws) * direction).sum(), ws)
+    with torch.autocast(ws.device.type, enabled=False):
         return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
@@ -153,12 +154,14 @@ class PathLength(ganzoo.Regularizer, nn.Module):
         assert z is not None
         w = G.mapping(z, gen_c)
         ws = G.broadcast(w)[:, : G.num_ws_at(batch.growth.resolution)]
-        if not ws.requires_grad:  # a mapping without parameters
-            ws.requires_grad_()
         # Layers beyond the resolution in use need a w each, but it has no gradient, and would count in the mean.
         unused = ws[:, -1:].detach().expand(-1, G.num_ws - ws.shape[1], -1)
-        img = G.synthesis(torch.cat([ws, unused], dim=1), growth=batch.growth)
-        return {"path_length": self.penalty(path_lengths(img, ws, whole_batch.randn(*img.shape, device=img.device)))}
+        y = whole_batch.randn(len(w), G.img_channels, *[batch.growth.resolution] * 2, device=w.device)
+
+        def synthesis(ws: Tensor) -> Tensor:
+            return G.synthesis(torch.cat([ws, unused], dim=1), growth=batch.growth)
+
+        return {"path_length": self.penalty(path_lengths(synthesis, ws, y))}
 
     def penalty(self, lengths: Tensor) -> Tensor:
         """lengths [N] -> penalties [N], after a step of the running mean, through which gradients flow too."""

@@ -36,9 +36,9 @@ def upfirdn2d(
     """
     left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
     if kernel.ndim == 2:
-        return _Resample.apply(x, kernel * gain, (up, up), (down, down), (top, bottom), (left, right))
-    x = _Resample.apply(x, kernel[None] * gain, (1, up), (1, down), (0, 0), (left, right))
-    return _Resample.apply(x, kernel[:, None], (up, 1), (down, 1), (top, bottom), (0, 0))
+        return _filter(x, kernel * gain, (up, up), (down, down), (top, bottom), (left, right))
+    x = _filter(x, kernel[None] * gain, (1, up), (1, down), (0, 0), (left, right))
+    return _filter(x, kernel[:, None], (up, 1), (down, 1), (top, bottom), (0, 0))
 
 
 def filter2d(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
@@ -76,8 +76,16 @@ def downsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: Te
     return F.conv2d(filter2d(x, kernel, padding=kernel.shape[-1] // 2), weight, bias, stride=2)
 
 
+def _filter(x: Tensor, kernel: Tensor, up: Pair, down: Pair, pad_y: Pair, pad_x: Pair) -> Tensor:
+    """`upfirdn2d` with up, down and padding by axis."""
+    if torch.compiler.is_compiling():  # it finds the derivatives itself, and would lose second ones of a Function
+        with torch.autocast(x.device.type, enabled=False):
+            return _resample(x, kernel.to(x.dtype), up, down, pad_y, pad_x)
+    return _Resample.apply(x, kernel, up, down, pad_y, pad_x)
+
+
 class _Resample(torch.autograd.Function):
-    """`upfirdn2d` with up, down and padding by axis.
+    """`_filter`.
 
     The function is linear and its adjoint of the same kind, so that every derivative comes from here. Left to autograd,
     the convolution inside would keep its input, although the kernel is not trained, and its backward passes would be

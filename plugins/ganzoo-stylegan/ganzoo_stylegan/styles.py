@@ -29,10 +29,18 @@ class MixingGenerator(ganzoo.StyleGenerator):
     def _mix(self, ws: Tensor, z: Tensor, c: Tensor | None, growth: GrowthState) -> Tensor:
         """Mixing regularisation (Karras et al. 2019, section 3.1): from a random layer on, the styles of other latents.
 
-        Same labels. One draw for the whole batch, as in the official code, and on the CPU: nobody waits for a GPU.
+        Same labels. One draw for the whole batch, as in the official code, and on the CPU: nobody waits for a GPU. All
+        numbers are drawn whether or not they are needed, so that compiled and other code draw the same ones.
         """
-        if self.mixing_prob == 0 or whole_batch.rand(batch_dim=None).item() >= self.mixing_prob:
+        if self.mixing_prob == 0:
             return ws
-        cutoff = int(whole_batch.randint(1, self.num_ws_at(growth.resolution), [], batch_dim=None))
+        coin = whole_batch.rand(batch_dim=None)
+        cutoff = whole_batch.randint(1, self.num_ws_at(growth.resolution), [], batch_dim=None)
         others = whole_batch.randn(*z.shape, device=z.device, dtype=z.dtype)
-        return torch.cat([ws[:, :cutoff], self.broadcast(self.mapping(others, c))[:, cutoff:]], dim=1)
+        if torch.compiler.is_compiling():  # a cutoff that is known would be compiled for anew, layer by layer
+            own = torch.arange(self.num_ws, device=z.device)[:, None] < cutoff
+            return torch.where((coin >= self.mixing_prob) | own, ws, self.broadcast(self.mapping(others, c)))
+        if coin.item() >= self.mixing_prob:
+            return ws
+        first = int(cutoff)
+        return torch.cat([ws[:, :first], self.broadcast(self.mapping(others, c))[:, first:]], dim=1)
