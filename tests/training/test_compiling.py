@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -190,9 +191,14 @@ def test_lost_second_derivatives_are_noticed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.parametrize("networks", ["stylegan", "stylegan2"])
-@pytest.mark.parametrize("regularizer", ["r1", "r2", "path-length"])
+@pytest.mark.parametrize(
+    ("regularizer", "networks", "backend"),
+    [
+        *itertools.product(["r1", "r2", "path-length"], ["stylegan", "stylegan2"], ["aot_eager"]),
+        ("r1", "stylegan2", "inductor"),
+        ("path-length", "stylegan2", "inductor"),
+    ],
+)
 def test_a_compiled_regularizer_has_the_same_gradients(regularizer, networks, backend):
     (penalty,) = components("regularizer", regularizer)
     (generator,), (discriminator,) = components("generator", networks), components("discriminator", networks)
