@@ -62,6 +62,14 @@ def open_data(
     return opened[1].with_inputs(opened[0], paired=inputs.paired)
 
 
+def open_all(config: DataConfig, data: TrainingData, registry: Registry, *, log: Log = print) -> TrainingData:
+    """What ``data``, opened for the same recipe, are a part of if ``max_images`` leaves any out: without labels."""
+    if config.max_images is None:
+        return data
+    whole = {"max_images": None, "labels": False, "img_channels": data.info.img_channels}
+    return open_data(config.model_copy(update=whole), registry, log=log)
+
+
 def _open_images(config: DataConfig, dataset: Dataset, log: Log, progress: bool, prepare: bool) -> TrainingData:
     if config.labels and dataset.labels is None:
         raise DataError(

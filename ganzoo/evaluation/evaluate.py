@@ -15,7 +15,7 @@ import torch
 
 import ganzoo
 from ganzoo.build import build_extractor, build_metric
-from ganzoo.data import TrainingData, open_data, open_dataset
+from ganzoo.data import TrainingData, open_all, open_data, open_dataset
 from ganzoo.data.packing import Bar, no_bar
 from ganzoo.data.subset import spread
 from ganzoo.errors import DataError
@@ -423,7 +423,9 @@ def _real_images(
         raise DataError(
             f"--resolution {size}: the recipe's data have {config.img_resolution} px; give others with --data"
         )
-    return TrainingImages(opened, size, background=background, num=num), source_labels(opened)
+    like_in_training = generator.recipe.eval is not None and generator.recipe.eval.all_images
+    real = open_all(config, opened, plugins.registry, log=log) if like_in_training else opened
+    return TrainingImages(real, size, background=background, num=num), source_labels(opened)
 
 
 def source_labels(data: TrainingData) -> torch.Tensor | None:

@@ -268,6 +268,9 @@ class EvalConfig(Section):
     every_kimg: Positive = Field(200.0, description="between evaluations; the last one is at the end")
     num: int = Field(10_000, ge=2, description="images to generate")
     num_real: int | None = Field(None, ge=2, description="real images to compare with, spread evenly; null = all")
+    all_images: bool = Field(
+        False, description="compare with those that `data.max_images` leaves out, too, as papers on few images do"
+    )
     extractor: str = Field("inception-v3-compat", description="the network behind the metrics")
     weights: str | None = Field(None, description="its file of weights; null = where torch keeps downloads")
     best: str | None = Field(None, description="keep the best snapshot by this number; null = the first metric's")

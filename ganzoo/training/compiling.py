@@ -121,7 +121,7 @@ def _differs(expected: dict[str, Tensor | None], found: dict[str, Tensor | None]
 
 
 class CompiledLoss(Loss):
-    """A loss whose terms are compiled, as ``CompiledTerms``. If one player's do not work, the other's are eager, too."""
+    """A loss whose terms are compiled, as ``CompiledTerms``. If one player's do not work, the other's are eager too."""
 
     def __init__(self, loss: Loss, *, on_failure: Callable[[str], None], backend: str = "inductor") -> None:
         self.eager, self.passes_source = loss, loss.passes_source

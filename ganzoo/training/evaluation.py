@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganzoo.data import TrainingData
+from ganzoo.data import TrainingData, open_all
 from ganzoo.data.packing import Bar
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluate import Evaluation, source_labels
@@ -53,7 +53,8 @@ class TrainingMetrics:
         self._background = recipe.data.background
         self._log, self._said = log, set[str]()
         self._resolution = data.info.img_resolution
-        self._real = TrainingImages(data, self._resolution, background=self._background, num=config.num_real)
+        real = open_all(recipe.data, data, registry, log=log) if config.all_images else data
+        self._real = TrainingImages(real, self._resolution, background=self._background, num=config.num_real)
         self._labels = source_labels(data)
         self._extractor: Extractor | None = None
         first: type[Metric] = registry.get("metric", config.metrics[0].name).cls

@@ -106,6 +106,21 @@ def test_they_are_those_of_ganzoo_eval(run, plugins):
     assert values["brightness"].num_fake == 40
 
 
+def test_few_images_are_compared_with_all(run, plugins):
+    part, whole = (
+        run(EVAL, "data.max_images=20", f"eval.all_images={value}", outdir=value).run_dir for value in ("false", "true")
+    )
+    assert [record["results"][0]["num_real"] for record in records(part)] == [20] * 4
+    assert [record["results"][0]["num_real"] for record in records(whole)] == [40] * 4
+    assert records(part)[-1]["values"]["distance"] != records(whole)[-1]["values"]["distance"]
+    assert all(torch.equal(weights_of(part)[key], weights_of(whole)[key]) for key in weights_of(part))
+    last = sorted((whole / "snapshots").glob("snapshot-*"))[-1]
+    options = {"num": 300, "extractor": "tiny", "device": "cpu", "plugins": plugins, "resolution": 16}
+    (again, _) = evaluate(last, None, ["tiny"], log=lambda line: None, **options)
+    assert again.num_real == 40
+    assert again.value == pytest.approx(records(whole)[-1]["values"]["distance"], rel=1e-4)
+
+
 def test_training_is_the_same_with_and_without(run):
     plain = weights_of(run(outdir="plain").run_dir)
     measured = weights_of(run(EVAL, outdir="measured").run_dir)
