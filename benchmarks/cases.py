@@ -33,7 +33,9 @@ from ganzoo.registry import Registry
 from ganzoo.training import loop
 from ganzoo.training.choices import Choice
 from ganzoo.training.choosing import adopt
+from ganzoo.training.compiling import what_fails
 from ganzoo.training.system import System, choose_system
+from ganzoo.training.trials import trial_batch
 
 PEER = "pytorch_GAN_zoo"
 
@@ -137,8 +139,9 @@ class StepCase:
         self.system, self.images = system_of(case, recipe), growth.batch_size
         self.players = step.StepCase.build(recipe, registry, growth, system=self.system)
         if case.compiled:
-            compiled = Choice(case.precision, case.memory_format, compile=True)
-            adopt(self.players, compiled, log=lambda line: print(line, file=sys.stderr))
+            adopt(self.players, Choice(case.precision, case.memory_format, compile=True))
+            if problem := what_fails(self.players, trial_batch(self.players, growth), compare=True):
+                raise SystemExit(f"{case.name}: {problem}")
         self.parts: dict[str, Callable[[], Any]] = {"D": self._d_step, "G": self._g_step}
 
     def _d_step(self) -> None:

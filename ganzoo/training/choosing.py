@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,12 @@ from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthState
 from ganzoo.training import arithmetic
 from ganzoo.training.choices import Choice, name_of, rearrange
-from ganzoo.training.compiling import CompiledLoss, CompiledRegularizer, without_compiler
+from ganzoo.training.compiling import CompiledLoss, CompiledRegularizer, what_fails, without_compiler
+from ganzoo.training.extras import Regularizers
 from ganzoo.training.players import Players
 from ganzoo.training.shortage import can_be_undone
 from ganzoo.training.system import format_called, name_of_format
-from ganzoo.training.trials import Rehearsal, without_trace
+from ganzoo.training.trials import Rehearsal, trial_batch, without_trace
 
 if TYPE_CHECKING:
     from ganzoo.training.session import Session
@@ -41,51 +41,42 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
             chosen, why = choose_arithmetic(s, growth, s.choices.of(name), allowed)
         s.choices.decide(name, precision=chosen[0], memory_format=chosen[1])
         s.report.log(f"{name}: {chosen[0]}, {chosen[1]} ({why})")
-    if "compile" in s.choices.open(name):
-        chosen_compile, why = s.recipe.system.compile is True, "as the recipe says"
+    decides = "compile" in s.choices.open(name)
+    why = "as the recipe says"
+    if decides:
+        chosen_compile = s.recipe.system.compile is True
         if s.recipe.system.compile == "auto":
             chosen_compile, why = compiles_faster(s, growth, s.choices.of(name), begun=begun)
         s.choices.decide(name, **{**s.choices.decided(name), "compile": chosen_compile})
-        s.report.log(f"{name}: {'compiled' if chosen_compile else 'not compiled'} ({why})")
-
-    def said(line: str) -> None:
-        s.report.log(line)
-        s.choices.decide(name, **{**s.choices.decided(name), "compile": False})
-
-    adopt(s, s.choices.of(name), on_failure=said, log=s.report.log)
+    adopt(s, s.choices.of(name))
+    if s.choice.compile:
+        with s.watchdog.paused():
+            problem = what_fails(s, trial_batch(s, growth, world_size=s.processes.world_size), compare=decides)
+        if problem:
+            s.choices.decide(name, **{**s.choices.decided(name), "compile": False})
+            adopt(s, s.choices.of(name))
+            s.report.log(f"warning: {name}: nothing is compiled; {problem}")
+            decides = False
+    if decides:
+        s.report.log(f"{name}: {'compiled' if s.choice.compile else 'not compiled'} ({why})")
     s.entered = name
     if not begun and can_be_undone(s):
         s.save_checkpoint()
 
 
-def adopt(
-    players: Players,
-    choice: Choice,
-    *,
-    on_failure: Callable[[str], None] = lambda line: None,
-    log: Callable[[str], None] = lambda line: None,
-) -> None:
-    """Set the players and the system up for it.
-
-    on_failure: called if the loss turns out not to compile, and nothing is compiled from there on. log: if a
-    regularizer does not, which is computed eagerly from there on, while the rest stays compiled.
-    """
+def adopt(players: Players, choice: Choice) -> None:
+    """Set the players and the system up for it."""
     system, memory_format = players.system, format_called(choice.memory_format)
     if name_of_format(system.memory_format) != choice.memory_format:
         rearrange([players.G, players.D, players.G_ema], [players.opt_G, players.opt_D], memory_format)
     system.use(choice.precision, memory_format)
     players.choice = choice
-    eager = [without_compiler(r) for r in players.regularizers.all]
-
-    def give_up(line: str) -> None:
-        players.regularizers.all = eager
-        on_failure(line)
-
-    players.loss, players.regularizers.all = without_compiler(players.loss), eager
+    players.loss = without_compiler(players.loss)
+    players.regularizers = Regularizers([without_compiler(r) for r in players.regularizers.all])
     if choice.compile:
         torch._dynamo.reset()  # what was made for another resolution counts against a limit
-        players.loss = CompiledLoss(players.loss, on_failure=give_up)
-        players.regularizers.all = [CompiledRegularizer(r, on_failure=log) for r in eager]
+        players.loss = CompiledLoss(players.loss)
+        players.regularizers = Regularizers([CompiledRegularizer(r) for r in players.regularizers.all])
 
 
 def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: bool) -> tuple[bool, str]:
@@ -95,18 +86,18 @@ def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: b
     """
     if s.system.device.type != "cuda" or s.processes.world_size > 1 or begun:
         return False, "auto: on one GPU only, and from the start of a resolution"
-    failed: list[str] = []
     seconds = []
-    with s.watchdog.paused(), without_trace(s.system):
-        for compiled in (False, True):
-            trial = Rehearsal(s, replace(growth, alpha=1.0), growth.batch_size, choice)
-            trial.system.use(choice.precision, format_called(choice.memory_format))
-            adopt(trial.players, replace(choice, compile=compiled), on_failure=failed.append)
-            for _ in range(3):
-                trial.step()
-            seconds.append(min(_seconds_of(trial) for _ in range(5)))
-    if failed:
-        return False, failed[0]
+    try:
+        with s.watchdog.paused(), without_trace(s.system):
+            for compiled in (False, True):
+                trial = Rehearsal(s, replace(growth, alpha=1.0), growth.batch_size, choice)
+                trial.system.use(choice.precision, format_called(choice.memory_format))
+                adopt(trial.players, replace(choice, compile=compiled))
+                for _ in range(3):
+                    trial.step()
+                seconds.append(min(_seconds_of(trial) for _ in range(5)))
+    except Exception as error:  # of the compiler, which has many of its own
+        return False, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     why = f"{seconds[1]:.3g} s a step, {seconds[0]:.3g} without"
     return seconds[1] < 0.97 * seconds[0], why
 

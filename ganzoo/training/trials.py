@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import whole_batch
-from ganzoo.interfaces import GrowthState, Translator
+from ganzoo.interfaces import Batch, GrowthState, Translator
 from ganzoo.training import rng
 from ganzoo.training.arithmetic import Candidate
 from ganzoo.training.checkpoint import TrainingState
@@ -45,6 +45,16 @@ class TrialImages:
         system = self._players.system
         images = torch.rand(n, channels, resolution, resolution, device=system.device) * 2 - 1
         return images.contiguous(memory_format=system.memory_format)
+
+
+def trial_batch(players: Players, growth: GrowthState, *, world_size: int = 1) -> Batch:
+    """What a loss is given in a step, on random images: one micro-batch of one process, after any fade."""
+    n = growth.batch_size // (world_size * players.choice.accumulate)
+    with rng.preserved():
+        images = TrialImages(players, n)
+        real, c = images.next(growth)
+        z = images.inputs if images.inputs is not None else whole_batch.randn(n, players.G.z_dim, device=real.device)
+        return Batch(real, c, z, c if images.paired else images.random_labels(n), replace(growth, alpha=1.0))
 
 
 class Rehearsal:

@@ -88,6 +88,8 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
 
     def check(self, G: Generator, D: Discriminator) -> None:
         _check_channels(D.img_channels)
+        if D.img_resolution < 2:
+            raise ValueError("images of 1 px cannot be moved or turned; give images of 2 px or more, or leave ada out")
 
     def adapt(self, real_logits: Tensor, nimg: int) -> None:
         if self.adapts_every == 0:
@@ -296,12 +298,36 @@ def warp(img: Tensor, inverse: Tensor, taps: Tensor) -> Tensor:
     # Close to the border the padding has what the filter makes of it, which is not quite symmetric.
     places = torch.where(places.abs() <= half + margin / 2, places, _reflected(places, half))
     grid = (4 * places + (2 * SYM6_DELAY - len(taps) + 1)) / (length - 1)
-    coarse = F.conv2d(_Lookup.apply(fine, grid).flatten(0, 1)[None], row.mT, stride=(2, 1), groups=groups)
+    coarse = F.conv2d(lookup(fine, grid).flatten(0, 1)[None], row.mT, stride=(2, 1), groups=groups)
     return F.conv2d(coarse, row, stride=(1, 2), groups=groups)[0].unflatten(0, (n, channels))
 
 
+def lookup(img: Tensor, grid: Tensor) -> Tensor:
+    """``F.grid_sample``, bilinear, with corners aligned: differentiable any number of times with respect to the image.
+
+    img [N, C, H, W], grid [N, H', W', 2] of (x, y) in [-1, 1], beyond which everything is 0 -> [N, C, H', W'].
+    """
+    if torch.compiler.is_compiling():  # it would lose second derivatives of a Function
+        return _lookup(img, grid)
+    return _Lookup.apply(img, grid)
+
+
+def _lookup(img: Tensor, grid: Tensor) -> Tensor:
+    n, channels, height, width = img.shape
+    x, y = ((grid + 1) / 2 * grid.new_tensor([width - 1, height - 1])).unbind(dim=3)
+    left, top = x.floor(), y.floor()
+    found = img.new_zeros(n, channels, *grid.shape[1:3])
+    for column, share_x in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, share_y in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long().flatten(1)
+            pixels = img.flatten(2).gather(2, index[:, None].expand(-1, channels, -1)).unflatten(2, grid.shape[1:3])
+            found = found + pixels * (share_x * share_y * inside)[:, None]
+    return found
+
+
 class _Lookup(torch.autograd.Function):
-    """Bilinear ``F.grid_sample``, differentiable any number of times with respect to the image."""
+    """``lookup`` with torch's own kernels."""
 
     generate_vmap_rule = True
 

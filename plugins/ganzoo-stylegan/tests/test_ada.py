@@ -16,10 +16,12 @@ from ganzoo_stylegan.ada import (
     SYM2,
     SYM6,
     AdaptiveAugmentation,
+    _lookup,
     band_filters,
     band_gains,
     compose,
     filter_separable,
+    lookup,
     move_pixels,
     recolour,
     warp,
@@ -53,6 +55,23 @@ def rotation(degrees: float) -> Tensor:
 
 
 # The whole
+
+
+def test_the_plain_lookup_is_torchs():
+    """Which is what is compiled."""
+    img, grid = torch.randn(2, 3, 5, 7, dtype=torch.float64), torch.rand(2, 4, 6, 2, dtype=torch.float64) * 3 - 1.5
+    img.requires_grad_()
+    grid[0, 0, :2] = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])  # corners
+    torch.testing.assert_close(_lookup(img, grid), lookup(img, grid))
+    torch.autograd.gradcheck(lambda x: _lookup(x, grid), img)
+    torch.autograd.gradgradcheck(lambda x: _lookup(x.square(), grid), img)
+
+
+def test_single_pixels_are_refused():
+    ada = AdaptiveAugmentation()
+    ada.check(None, SimpleNamespace(img_channels=3, img_resolution=2))
+    with pytest.raises(ValueError, match="2 px or more"):
+        ada.check(None, SimpleNamespace(img_channels=3, img_resolution=1))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
