@@ -66,7 +66,7 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     """The metadata of ``path`` without reading (or verifying) its tensors."""
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {'is a folder; give a file in it' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

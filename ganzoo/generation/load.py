@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -146,8 +145,8 @@ class LoadedGenerator:
     def check_truncation(self, psi: float, cutoff: int | None = None) -> None:
         """Raise GanzooError, saying what would work, if this network cannot be truncated so."""
         G = self.style("no w to truncate")
-        if not math.isfinite(psi):
-            raise GanzooError(f"truncation {psi} is no finite number; 1 changes nothing, 0.7 is usual, 0 is the mean")
+        if not abs(psi) <= 1000:  # nor if it is no number
+            raise GanzooError(f"truncation {psi:g}: use a number such as 0.7; 1 changes nothing, 0 is the mean")
         if cutoff is not None and not 1 <= cutoff <= G.num_ws:
             raise GanzooError(f"truncation cutoff {cutoff}: {self.path} has {G.num_ws} layers, so use 1 to {G.num_ws}")
         if psi != 1 and not bool(G.w_avg.any()):

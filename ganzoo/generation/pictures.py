@@ -14,6 +14,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import atomic
 
 _LARGEST_GRID = 2**27  # pixels
+_LARGEST_JPEG = 65_500  # pixels along a side, in libjpeg
 _SMALLEST_CELL = 96
 
 
@@ -49,6 +50,8 @@ def check_grid(path: Path, rows: int, cols: int, size: int) -> None:
         raise GanzooError(
             f"{path}: cannot write a picture of the kind {path.suffix or 'without a suffix'!r}: use .png or .jpg"
         )
+    if path.suffix.lower() != ".png" and max(rows, cols) * size * _enlargement(size) > _LARGEST_JPEG:
+        raise GanzooError(f"{path}: {rows} x {cols} images of {size} px are too many for a JPEG; use .png")
     if rows * cols * (size * _enlargement(size)) ** 2 > _LARGEST_GRID:
         raise GanzooError(f"{path}: {rows} x {cols} images of {size} px are too many for one picture")
 

@@ -126,6 +126,9 @@ def signals_for(
         raise ValueError(f"num_critical={num_critical} leaves no other layer: use less than num_layers={num_layers}")
     if first_stopband <= first_cutoff:
         raise ValueError(f"first_stopband={first_stopband:g} must be above first_cutoff={first_cutoff:g}")
+    highest = img_resolution / 2 * last_stopband_rel
+    if not 0.5 <= first_stopband <= highest:
+        raise ValueError(f"first_stopband={first_stopband:g} must be from 0.5 to {highest:g}, which is the last one")
 
     last_cutoff = img_resolution / 2
     last_stopband = last_cutoff * last_stopband_rel

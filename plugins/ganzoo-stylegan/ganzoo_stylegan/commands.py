@@ -5,6 +5,7 @@ torch and numpy are imported when a command runs: ``ganzoo --help`` imports this
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -139,17 +140,23 @@ def project(
 
     from .projection import Projector, load_target, pyramid_distance, vgg_distance
 
+    for name in ("target.png", "projection.png"):
+        if target.is_file() and (outdir / name).exists() and (outdir / name).samefile(target):
+            raise GanzooError(f"{target}: would be overwritten by the result; choose another --outdir")
     generator = _load(snapshot, device, "no w to project into")
     background = generator.recipe.data.background
     picture = load_target(target, generator, fit=fit)
     wanted = torch.from_numpy(picture.copy()).to(generator.device).float()[None] / 127.5 - 1
     distance = pyramid_distance(wanted) if vgg16 is None else vgg_distance(wanted, vgg16, background)
     projector = Projector(generator, distance, steps=steps, space=space, chosen=chosen, seed=seed)
-    save_image(outdir / "target.png", picture)
-
     frames: list[np.ndarray] = []
     with torch.no_grad():
         before = float(distance(projector.image(projector.ws)))
+    if not math.isfinite(before):
+        weights = "" if vgg16 is None else f", or {vgg16},"
+        raise GanzooError(f"{generator.path}{weights} is broken: its image has the distance {before} to the target")
+    save_image(outdir / "target.png", picture)
+
     for i in _track(range(steps), "steps", steps):
         if i % max(1, steps // _FRAMES) == 0:
             frames.append(projector.picture())
@@ -216,6 +223,8 @@ def directions(
     ws = ws_of_seeds(generator, numbers, chosen=chosen, trunc=psi, trunc_cutoff=trunc_cutoff)
     w_dim = generator.style().w_dim
     found = find_directions(generator, chosen_layers, min(10, w_dim) if num is None else num)
+    if num is None:
+        found = [d for d in found if d.changes_styles]
 
     made = []
     for i, direction in enumerate(_track(found, "directions", len(found))):
@@ -271,11 +280,11 @@ def edit(
 
     if w_file is not None and (seeds, trunc, chosen) != (None, None, None):
         raise click.UsageError("--w is the image to edit: leave out --seeds, --trunc and --class")
-    numbers = generation.parse_seeds(seeds or "0-7")
+    numbers = generation.parse_seeds("0-7" if seeds is None else seeds)
     strengths = _parse_strength(strength, cols)
     generator = _load(snapshot, device, "no w to edit")
-    step = load_direction(direction, generator)
     chosen_layers = None if layers is None else parse_layers(layers, generator)
+    step = load_direction(direction, generator, layers=chosen_layers)
     psi = _check_truncation(generator, trunc, trunc_cutoff)
     rows = 1 if w_file is not None else len(numbers)
     generation.check_grid(out, rows, len(strengths), generator.growth.resolution)
@@ -283,7 +292,7 @@ def edit(
         ws, generator = load_w(w_file, generator)
     else:
         ws = ws_of_seeds(generator, numbers, chosen=chosen, trunc=psi, trunc_cutoff=trunc_cutoff)
-    cells = (step.apply(row, x, chosen_layers) for row in ws.split(1) for x in strengths)
+    cells = (step.apply(row, x) for row in ws.split(1) for x in strengths)
     images = [_draw(generator, moved) for moved in _track(cells, "images", rows * len(strengths))]
     generation.save_grid(out, images, rows, len(strengths), background=generator.recipe.data.background)
     _say_snapshot(generator)
@@ -320,8 +329,10 @@ def _parse_strength(text: str, cols: int) -> list[float]:
     ends = [float(x) for x in match.groups() if x] if match and match[1] else []
     if not ends or not all(abs(x) < 1e6 for x in ends):
         raise GanzooError(f"strength {text!r}: write a range such as -3..3, or one number")
-    if len(ends) == 1 or cols == 1:
+    if len(ends) == 1 or ends[0] == ends[1]:
         return ends[:1]
+    if cols == 1:
+        raise GanzooError(f"strength {text!r}: a range takes two columns or more; give --cols 2, or one number")
     first, last = ends
     return [first + (last - first) * i / (cols - 1) for i in range(cols)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,16 +28,18 @@ DIRECTION_FORMAT = "ganzoo-direction-1"
 class Direction:
     """A step in w. vector [w_dim], or [L, w_dim] by layer. layers: which it is meant for, None = all.
 
-    eigenvalue: |A n|^2 of the unit vector n along it, None if it was not found by factorisation.
+    eigenvalue: |A n|^2 of the unit vector n along it, None if it was not found by factorisation. changes_styles:
+    whether that is more than rounding, beside the largest.
     """
 
     vector: Tensor
     layers: list[int] | None = None
     eigenvalue: float | None = None
+    changes_styles: bool = True
 
-    def apply(self, ws: Tensor, strength: float, layers: Sequence[int] | None = None) -> Tensor:
-        """ws [N, L, w_dim] moved by ``strength`` steps in ``layers`` (None = those it is meant for)."""
-        chosen = list(layers if layers is not None else self.layers or range(ws.shape[1]))
+    def apply(self, ws: Tensor, strength: float) -> Tensor:
+        """ws [N, L, w_dim] moved by ``strength`` steps in its layers."""
+        chosen = list(self.layers or range(ws.shape[1]))
         moved = ws.clone()
         steps = self.vector.to(ws)
         moved[:, chosen] += strength * (steps if steps.ndim == 1 else steps[chosen])
@@ -93,16 +95,18 @@ def find_directions(generator: LoadedGenerator, layers: Sequence[int], num: int)
     if num > w_dim:
         raise GanzooError(f"{num} directions: w has {w_dim} dimensions here, so there are at most {w_dim}")
     A = style_weights(generator, layers).double().cpu()
+    samples = w_samples(generator).double()
+    if not (A.isfinite().all() and samples.isfinite().all()):
+        raise GanzooError(f"{generator.path}: is broken: it has weights that are no finite numbers")
     eigenvalues, vectors = torch.linalg.eigh(A.T @ A)  # ascending, vectors in columns
     directions = []
     for k in range(w_dim - 1, w_dim - 1 - num, -1):
         n = vectors[:, k]
         n = n * n[n.abs().argmax()].sign()  # an eigenvector's sign is arbitrary: always the same one
-        directions.append(Direction(n, list(layers), float(eigenvalues[k])))
-    spread = (w_samples(generator).double() @ torch.stack([d.vector for d in directions], dim=1)).std(dim=0)
-    return [
-        Direction((d.vector * std).float(), d.layers, d.eigenvalue) for d, std in zip(directions, spread, strict=True)
-    ]
+        matters = bool(eigenvalues[k] > 1e-9 * eigenvalues[-1])
+        directions.append(Direction(n, list(layers), float(eigenvalues[k]), matters))
+    spread = (samples @ torch.stack([d.vector for d in directions], dim=1)).std(dim=0)
+    return [replace(d, vector=(d.vector * std).float()) for d, std in zip(directions, spread, strict=True)]
 
 
 def save_direction(path: Path, direction: Direction) -> None:
@@ -115,10 +119,11 @@ def save_direction(path: Path, direction: Direction) -> None:
     save_weights(path, {"direction": direction.vector}, metadata)
 
 
-def load_direction(path: Path, generator: LoadedGenerator) -> Direction:
+def load_direction(path: Path, generator: LoadedGenerator, *, layers: Sequence[int] | None = None) -> Direction:
     """A direction for this network: of ``save_direction``, or any safetensors file with a tensor 'direction'.
 
-    Raises GanzooError if it is of another size, or cannot be read.
+    layers: what to move, in place of what the file says. Raises GanzooError if it is of another size, or cannot be
+    read.
     """
     vector = read_tensors(path, "direction", "ganzoo directions makes such files")["direction"].float()
     G = generator.style()
@@ -127,14 +132,20 @@ def load_direction(path: Path, generator: LoadedGenerator) -> Direction:
             f"{path}: 'direction' has the shape {list(vector.shape)}; for {generator.path} it is [{G.w_dim}], or "
             f"[{G.num_ws}, {G.w_dim}] for each layer its own, all finite: is it a direction of another network?"
         )
+    if layers is not None:
+        return Direction(vector, list(layers))
     text = read_metadata(path).get("layers", "null")
     try:
-        layers = json.loads(text)
-    except ValueError:
-        layers = text
-    if layers is not None and not (isinstance(layers, list) and layers and all(_is_layer(i, G.num_ws) for i in layers)):
-        raise GanzooError(f"{path}: its layers {text} are none of this network, which has {G.num_ws}; give --layers")
-    return Direction(vector, layers)
+        own = json.loads(text)
+    except (ValueError, RecursionError):
+        own = text
+    if own is not None and not (isinstance(own, list) and own and all(_is_layer(i, G.num_ws) for i in own)):
+        said = text if len(text) <= 80 else f"{text[:80]}..."
+        raise GanzooError(
+            f"{path}: is for the layers {said}, and {generator.path} has those from 0 to {G.num_ws - 1}; say with "
+            "--layers which to move"
+        )
+    return Direction(vector, own)
 
 
 def _is_layer(value: object, num_ws: int) -> bool:
@@ -144,14 +155,17 @@ def _is_layer(value: object, num_ws: int) -> bool:
 def _matrix_of(module: nn.Module, w_dim: int, device: torch.device) -> Tensor | None:
     """[out, w_dim] of an affine function; None if it is something else."""
     try:
-        at_zero, at_units = module(torch.zeros(1, w_dim, device=device)), module(torch.eye(w_dim, device=device))
+        at_zero = module(torch.zeros(1, w_dim, device=device))
+        if at_zero.ndim != 2:  # maps of features, which for all unit vectors at once would be gigabytes
+            return None
+        at_units = module(torch.eye(w_dim, device=device))
         w = torch.randn(4, w_dim, generator=torch.Generator().manual_seed(1)).to(device)
         found = module(w)
         matrix = (at_units - at_zero).mT
         if (
             matrix.ndim == 2
             and found.shape == (4, matrix.shape[0])
-            and torch.allclose(found, w @ matrix.T + at_zero, rtol=1e-3, atol=1e-4)
+            and torch.allclose(found, w @ matrix.T + at_zero, rtol=1e-3, atol=1e-4, equal_nan=True)
         ):
             return matrix
     except (TypeError, RuntimeError, ValueError, AttributeError):  # wants more than w, or returns no matrix

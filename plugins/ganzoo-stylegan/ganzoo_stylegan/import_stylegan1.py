@@ -14,6 +14,8 @@ import ganzoo
 from ganzoo import ForeignNetwork, ForeignWeights, ImportedModel
 from ganzoo_progan.importers import GENFORCE, conv_to_dense, fit_rule, refuse_settings, scalar, stage
 
+from .layers import MappingLr
+
 Fused = Annotated[
     bool | None,
     Field(
@@ -184,7 +186,7 @@ class GenforceImporter(ganzoo.Importer):
         self,
         *,
         fused: Fused = None,
-        mapping_lr: Annotated[float, Field(gt=0, description="learning rate of the mapping network, relative")] = 0.01,
+        mapping_lr: MappingLr = 0.01,
     ) -> None:
         self.fused = fused
         self.mapping_lr = mapping_lr

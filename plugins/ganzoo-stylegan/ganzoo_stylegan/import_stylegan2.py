@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 import ganzoo
@@ -15,11 +14,11 @@ from ganzoo import ForeignNetwork, ForeignWeights, ImportedModel
 from ganzoo_progan.importers import GENFORCE, refuse_settings
 
 from .import_stylegan1 import rule_for
+from .layers import MappingLr
 from .resample import fir_kernel
 from .stylegan2 import TAPS
 
 NVIDIA = ("G_ema", "G", "")  # moving average first
-MappingLr = Annotated[float, Field(gt=0, description="learning rate of the mapping network, relative")]
 
 
 def stylegan2_recipe(widths: Mapping[int, int], **args: Any) -> dict[str, Any]:

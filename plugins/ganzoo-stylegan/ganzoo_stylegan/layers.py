@@ -8,10 +8,11 @@ and would lose the second ones.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganzoo import whole_batch
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from torch.autograd.function import FunctionCtx
 
     from ganzoo.interfaces import Noise
+
+MappingLr = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="learning rate of the mapping network, relative")
+]
 
 
 def _blur(x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -145,12 +144,14 @@ def load_w(path: Path, generator: LoadedGenerator) -> tuple[Tensor, LoadedGenera
     maps = {name.removeprefix("noise/"): x for name, x in tensors.items() if name.startswith("noise/")}
     if maps:
         generator = replace(generator, G=copy.deepcopy(G))
-        buffers = dict(generator.G.named_buffers())
+        buffers = noise_maps(generator)
         for name, map_ in maps.items():
             if name not in buffers or buffers[name].shape != map_.shape:
                 raise GanzooError(
                     f"{path}: its noise {name!r} does not fit {generator.path}: is it of another network?"
                 )
+            if not bool(map_.isfinite().all()):
+                raise GanzooError(f"{path}: its noise {name!r} has values that are no finite numbers")
             buffers[name].copy_(map_)
     return w.expand(1, G.num_ws, -1).to(generator.device), generator
 
@@ -160,10 +161,16 @@ def read_tensors(path: Path, wanted: str, hint: str) -> dict[str, Tensor]:
     if "sha256" in read_metadata(path):
         tensors, _ = load_weights(path)
     else:
-        tensors = load_file(path)
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # safetensors' own, or torch's for types and shapes that it has not
+            raise CheckpointError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]}") from error
     if wanted not in tensors:
         there = ", ".join(list(tensors)[:5]) or "nothing"
         raise GanzooError(f"{path}: has no tensor {wanted!r}, but {there}; {hint}")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+            raise GanzooError(f"{path}: its tensor {name!r} is of the type {tensor.dtype}; make it float32")
     return tensors
 
 
@@ -220,6 +227,8 @@ def load_target(path: Path, generator: LoadedGenerator, *, fit: bool) -> np.ndar
     fit: bring it to size and colours as the recipe does its data. Raises DataError, saying what would work, if it has
     another size or mode and may not be fitted, or cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file; give a picture")
     pixels = decode(read_file(path), str(path))
     size, channels = generator.growth.resolution, generator.img_channels
     height, width = pixels.shape[:2]
@@ -323,10 +332,10 @@ class VGG16(nn.Module):
 def _read_vgg(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     hint = "give torchvision's weights of VGG16, vgg16-397923af.pth"
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; {hint}")
+        raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; {hint}")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch's reader of its old format raises anything for damaged files
         raise CheckpointError(f"{path}: cannot be read as weights ({type(error).__name__}); {hint}") from error
     tensors = found if isinstance(found, dict) else {}
     for name, ours in wanted.items():

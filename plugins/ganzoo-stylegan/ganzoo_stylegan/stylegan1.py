@@ -37,7 +37,7 @@ from ganzoo_progan.networks import (
     shrink,
 )
 
-from .layers import AdaIN, BlurredUpConv2d, NoiseInjection, ScaledLinear, blur
+from .layers import AdaIN, BlurredUpConv2d, MappingLr, NoiseInjection, ScaledLinear, blur
 from .styles import MixingGenerator
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Generator(MixingGenerator):
             int, Field(ge=0, le=1000, description="layers from z to w; 0: w is z, normalised")
         ] = 8,
         mapping_fmaps: Annotated[int, Field(ge=1, description="width of the mapping network's hidden layers")] = 512,
-        mapping_lr: Annotated[float, Field(gt=0, description="learning rate of the mapping network, relative")] = 0.01,
+        mapping_lr: MappingLr = 0.01,
         fmap_base: FmapBase = 8192,
         fmap_decay: FmapDecay = 1.0,
         fmap_max: FmapMax = 512,

@@ -19,7 +19,7 @@ from ganzoo import GrowthState, whole_batch
 from ganzoo_progan.layers import EqualizedLinear, at_least_fp32, check_groups, leaky, pixel_norm, variance
 from ganzoo_progan.networks import ZDim, resolutions_up_to
 
-from .layers import ScaledLinear
+from .layers import MappingLr, ScaledLinear
 from .resample import downsample2d, downsample_conv2d, fir_kernel, upsample2d, upsample_conv2d
 from .styles import MixingGenerator
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 ChannelBase = Annotated[int, Field(ge=1, description="feature maps times resolution: 32768 gives 32 maps at 1024x1024")]
 ChannelMax = Annotated[int, Field(ge=1, description="the most feature maps a layer has")]
-MappingLr = Annotated[float, Field(gt=0, description="learning rate of the mapping network, relative")]
 ConvClamp = Annotated[
     float | None,
-    Field(gt=0, description="limit of activations; the authors need 256 for float16, float32 and bfloat16 do without"),
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="limit of activations; the authors need 256 for float16, float32 and bfloat16 do without",
+    ),
 ]
 
 TAPS = (1, 3, 3, 1)  # of the filter that goes with every change of resolution

@@ -22,8 +22,9 @@ from ganzoo_progan.layers import EqualizedLinear, at_least_fp32
 from ganzoo_progan.networks import ZDim
 
 from .alias_free import Signal, kaiser_lowpass, leaky_clamp, radial_lowpass, signals_for
+from .layers import MappingLr
 from .resample import upfirdn2d
-from .stylegan2 import ConvClamp, MappingLr, MappingNetwork, refuse_growing
+from .stylegan2 import ConvClamp, MappingNetwork, refuse_growing
 
 if TYPE_CHECKING:
     from ganzoo.interfaces import Noise
@@ -228,12 +229,15 @@ class Generator(ganzoo.StyleGenerator):
         num_critical: Annotated[
             int, Field(ge=1, description="layers at the end that use the whole band: sharp, and not free of aliasing")
         ] = 2,
-        first_cutoff: Annotated[float, Field(gt=0, description="band of the input, in cycles over the canvas")] = 2.0,
+        first_cutoff: Annotated[
+            float, Field(gt=0, allow_inf_nan=False, description="band of the input, in cycles over the canvas")
+        ] = 2.0,
         first_stopband: Annotated[
-            float, Field(gt=0, description="frequency from which the first filters stop everything")
+            float,
+            Field(gt=0, allow_inf_nan=False, description="frequency from which the first filters stop everything"),
         ] = 2**2.1,
         last_stopband_rel: Annotated[
-            float, Field(gt=1, description="the same for the last, relative to the band of the image")
+            float, Field(gt=1, le=16, description="the same for the last, relative to the band of the image")
         ] = 2**0.3,
         margin_size: Annotated[
             int, Field(ge=0, le=256, description="pixels around the canvas, at every sampling rate")
@@ -242,7 +246,9 @@ class Generator(ganzoo.StyleGenerator):
         lrelu_upsampling: Annotated[
             Literal[2, 4], Field(description="sampling rate of the nonlinearity, relative to the layer's")
         ] = 2,
-        output_scale: Annotated[float, Field(gt=0, description="the image is this times the last signal")] = 0.25,
+        output_scale: Annotated[
+            float, Field(gt=0, allow_inf_nan=False, description="the image is this times the last signal")
+        ] = 0.25,
         conv_clamp: ConvClamp = None,
         magnitude_ema_beta: Annotated[
             float, Field(ge=0, lt=1, description="weight of the past in the mean square of a layer's input")

@@ -106,9 +106,10 @@ def zoo():
 
 @pytest.fixture
 def make_snapshot(tmp_path):
-    def make(cls=Small, *, c_dim=0, img_channels=3, resolution=32, class_names=None):
+    def make(cls=Small, *, c_dim=0, img_channels=3, resolution=32, class_names=None, change=lambda G: None):
         torch.manual_seed(5)
         G = cls(z_dim=8, c_dim=c_dim, img_resolution=32, img_channels=img_channels)
+        change(G)
         return save_snapshot(
             tmp_path / "run" / "snapshots",
             G,
@@ -239,7 +240,9 @@ def test_mix_of_one_class(run, make_snapshot, tmp_path):
         (["--styles", "coarse"], "write them like 0-3,6"),
         (["--styles", "-1"], "write them like 0-3,6"),
         (["--styles", "0", "--class", "1"], "without labels"),
-        (["--styles", "0", "--trunc", "nan"], "is no finite number"),
+        (["--styles", "0", "--trunc", "nan"], "truncation nan: use a number such as 0.7"),
+        (["--styles", "0", "--trunc", "1e39"], "truncation 1e+39: use a number such as 0.7"),
+        (["--styles", "0", "--rows", "0-700", "--out", "mix.jpg"], "too many for a JPEG; use .png"),
         (["--styles", "0", "--trunc", "0.5", "--trunc-cutoff", "9"], "has 4 layers, so use 1 to 4"),
         (["--styles", "0", "--trunc-cutoff", "1"], "give --trunc PSI as well"),
         (["--styles", "0", "--rows", "x"], "write them like 0-35,40"),
@@ -442,6 +445,9 @@ def test_transparent_targets_are_fitted_over_the_background(run, make_snapshot, 
     [
         (["--target", "no.png"], "cannot be read: No such file"),
         (["--target", "broken.png"], "cannot be read as an image"),
+        (["--target", "run"], "run: is no file; give a picture"),
+        (["--target", "good.png", "--vgg16", "run"], "run: is a folder; give torchvision's weights of VGG16"),
+        (["--target", "good.png", "--vgg16", "cut.pth"], "cannot be read as weights"),
         (["--target", "good.png", "--vgg16", "no.pth"], "no.pth: no such file; give torchvision's weights of VGG16"),
         (["--target", "good.png", "--vgg16", "broken.png"], "cannot be read as weights"),
         (["--target", "good.png", "--vgg16", "other.pth"], "are the weights of another network (features.0.weight"),
@@ -456,8 +462,28 @@ def test_project_refuses(run, make_snapshot, tmp_path, arguments, message):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     torch.save(Small, tmp_path / "code.pth", pickle_protocol=2)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "old.pth").read_bytes()[:28])
     code, output = run("project", make_snapshot(), *arguments, "--outdir", "out")
     assert code == 2 and message in output, output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["target.png", "projection.png"])
+def test_the_picture_itself_is_never_overwritten(run, make_snapshot, tmp_path, name):
+    snapshot = make_snapshot()
+    (tmp_path / "own").mkdir()
+    before = save_picture(tmp_path / "own" / name, size=(48, 32)).read_bytes()
+    code, output = run("project", snapshot, "--target", f"own/{name}", "--steps", "1", "--fit", "--outdir", "own")
+    assert code == 2 and f"own/{name}: would be overwritten by the result; choose another --outdir" in output, output
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "own").iterdir()] == [(name, before)]
+
+
+def test_project_with_a_broken_network(run, make_snapshot, tmp_path):
+    snapshot = make_snapshot(change=lambda G: nn.init.constant_(G.to_w.weight, torch.nan))
+    picture = save_picture(tmp_path / "good.png")
+    code, output = run("project", snapshot, "--target", picture, "--outdir", "out")
+    assert code == 2 and f"{snapshot} is broken: its image has the distance nan to the target" in output, output
     assert not (tmp_path / "out").exists()
 
 
@@ -483,8 +509,33 @@ def test_directions_are_files_and_pictures(run, make_snapshot, tmp_path):
 
 
 def test_ten_directions_or_as_many_as_w_has_dimensions(run, make_snapshot, tmp_path):
-    assert run("directions", make_snapshot(), "--seeds", "0", "--cols", "1")[0] == 0
+    assert run("directions", make_snapshot(), "--seeds", "0", "--cols", "2")[0] == 0
     assert len(list((tmp_path / "directions").glob("*.png"))) == 10
+
+
+def test_directions_that_change_nothing_are_left_out_unless_asked_for(run, make_snapshot, tmp_path):
+    def flatten(G):
+        for layer in G.layers:
+            layer.weight.data[:, 3:] = 0
+
+    snapshot = make_snapshot(change=flatten)
+    assert run("directions", snapshot, "--seeds", "0", "--cols", "2")[0] == 0
+    assert len(list((tmp_path / "directions").glob("*.png"))) == 3
+    assert run("directions", snapshot, "--seeds", "0", "--cols", "2", "--num", "5")[0] == 0
+    assert len(list((tmp_path / "directions").glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize("what", ["to_w", "layers.0", "layers.2"])
+def test_directions_of_broken_networks(run, make_snapshot, tmp_path, what):
+    snapshot = make_snapshot(change=lambda G: nn.init.constant_(G.get_submodule(what).weight, torch.nan))
+    code, output = run("directions", snapshot)
+    assert code == 2 and f"{snapshot}: is broken: it has weights that are no finite numbers" in output, output
+    assert not (tmp_path / "directions").exists()
+
+
+def test_layers_of_the_command_line_replace_those_of_the_file(run, make_snapshot, tmp_path):
+    save_file({"direction": torch.ones(12)}, tmp_path / "far.safetensors", {"layers": "[7]"})
+    assert run("edit", make_snapshot(), "--direction", "far.safetensors", "--layers", "0-1")[0] == 0
 
 
 def test_one_strength_is_one_column(run, make_snapshot, tmp_path):
@@ -522,7 +573,16 @@ def test_strengths_that_are_none(text):
         (["edit", "--direction", "w.safetensors"], "has no tensor 'direction', but w"),
         (["edit", "--direction", "wide.safetensors"], "'direction' has the shape [13]"),
         (["edit", "--direction", "nan.safetensors"], "all finite"),
-        (["edit", "--direction", "far.safetensors"], "its layers [7] are none of this network, which has 4"),
+        (["edit", "--direction", "far.safetensors"], "far.safetensors: is for the layers [7], and"),
+        (["edit", "--direction", "long.safetensors"], "[[..., and"),
+        (["edit", "--direction", "complex.safetensors"], "is of the type torch.complex64; make it float32"),
+        (["edit", "--direction", "whole.safetensors"], "is of the type torch.int64; make it float32"),
+        (["edit", "--direction", "unknown.safetensors"], "unknown.safetensors: "),
+        (["edit", "--direction", "run"], "run: is a folder; give a file in it"),
+        (["edit", "--direction", "good.safetensors", "--seeds", ""], "write them like"),
+        (["edit", "--direction", "good.safetensors", "--cols", "1"], "a range takes two columns or more"),
+        (["edit", "--direction", "good.safetensors", "--w", "filter.safetensors"], "its noise 'filter' does not fit"),
+        (["edit", "--direction", "good.safetensors", "--w", "hole.safetensors"], "that are no finite numbers"),
         (["edit", "--direction", "good.safetensors", "--layers", "4"], "there is no layer 4"),
         (["edit", "--direction", "good.safetensors", "--w", "good.safetensors"], "has no tensor 'w', but direction"),
         (["edit", "--direction", "good.safetensors", "--w", "small.safetensors"], "'w' has the shape [3]"),
@@ -541,8 +601,15 @@ def test_directions_and_edit_refuse(run, make_snapshot, tmp_path, command, messa
         ("w", {"w": torch.ones(12)}, None),
         ("small", {"w": torch.ones(3)}, None),
         ("noise", {"w": torch.ones(12), "noise/noise0": torch.ones(2, 2)}, None),
+        ("long", {"direction": torch.ones(12)}, {"layers": "[" * 100_000}),
+        ("complex", {"direction": torch.ones(12, dtype=torch.complex64)}, None),
+        ("whole", {"direction": torch.ones(12, dtype=torch.int64)}, None),
+        ("filter", {"w": torch.ones(12), "noise/filter": torch.ones(3, 3)}, None),
+        ("hole", {"w": torch.ones(12), "noise/noise1": torch.full((32, 32), torch.nan)}, None),
     ):
         save_file(tensors, tmp_path / f"{name}.safetensors", metadata)
+    known = (tmp_path / "good.safetensors").read_bytes()
+    (tmp_path / "unknown.safetensors").write_bytes(known.replace(b'"F32"', b'"F99"'))
     (tmp_path / "text.safetensors").write_text("a smile")
     before = sorted(path.name for path in tmp_path.iterdir())
     code, output = run(command[0], make_snapshot(), *command[1:])
