@@ -129,6 +129,7 @@ def _override(document: Document, override: str) -> None:
     if len(path) > strict_yaml.MAX_DEPTH:
         raise RecipeError(f"--set {key[:40]}...: more than {strict_yaml.MAX_DEPTH} keys in each other")
     _check_positions(document.data, path, where)
+    _write_out_names(document, path)
     parsed = strict_yaml.read_value(text, where)
     value = parsed.data[None]
     places = {(*path, *below): place for below, place in parsed.places.items()}
@@ -151,6 +152,18 @@ def _check_positions(data: Any, path: Path, where: str) -> None:
             data = data.get(part)
         else:
             return
+
+
+def _write_out_names(document: Document, path: Path) -> None:
+    """Make ``{name: r1}`` of an ``r1`` in a list that ``path`` goes into."""
+    data: Any = document.data
+    for depth, part in enumerate(path[:-1]):
+        within = isinstance(data, list) and isinstance(part, int)
+        if within and isinstance(data[part], str):
+            place = document.place(path[: depth + 1])
+            data[part] = {"name": data[part]}
+            document.places[(*path[: depth + 1], "name")] = place
+        data = data[part] if within else data.get(part) if isinstance(data, dict) else None
 
 
 def _finish(document: Document, registry: Registry, overrides: Sequence[str], *, stem: str | None) -> Recipe:

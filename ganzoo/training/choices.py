@@ -61,6 +61,15 @@ def left_open(recipe: Recipe) -> set[str]:
     return {name for name, value in values.items() if value == "auto" or (name == "compile" and value is True)}
 
 
+def _makes_sense(key: str, value: Any) -> bool:
+    """Whether it can be what was chosen: a run's folder can be edited by hand."""
+    if key in ("accumulate", "recompute"):
+        return (key == "recompute" and value is None) or (type(value) is int and value >= 1)
+    if key == "compile":
+        return isinstance(value, bool)
+    return value in {"precision": ("fp32", "bf16"), "memory_format": ("channels_last", "contiguous")}[key]
+
+
 def name_of(where: GrowthState | Phase) -> str:
     """Steps of one resolution and batch are computed alike."""
     return f"{where.resolution} px, batch {where.batch_size}"
@@ -69,12 +78,13 @@ def name_of(where: GrowthState | Phase) -> str:
 class Choices:
     """Those of a run, by ``name_of``. They are kept in the state of training, for checkpoints, and in the run's folder.
 
-    Those made on another kind of device are not taken over.
+    Those made on another kind of device are not taken over, nor are micro-batches with another number of processes,
+    whose shares of a batch are others.
     """
 
-    def __init__(self, recipe: Recipe, system: System, state: TrainingState, *, kind: str) -> None:
+    def __init__(self, recipe: Recipe, system: System, state: TrainingState, *, kind: str, world_size: int = 1) -> None:
         """kind: of device, such as its name."""
-        self._open, self._state, self._kind = left_open(recipe), state, kind
+        self._open, self._state, self._kind, self._world_size = left_open(recipe), state, kind, world_size
         self.rule = as_recipe_says(recipe, system)
         self._path: Path | None = None
 
@@ -97,7 +107,10 @@ class Choices:
         values = self._state.choices.get(name, {})
         if values.get("on") != self._kind:
             return {}
-        return {key: value for key, value in values.items() if key in self._open}
+        mine = {key: value for key, value in values.items() if key in self._open and _makes_sense(key, value)}
+        if values.get("processes", self._world_size) != self._world_size:
+            mine.pop("accumulate", None)
+        return mine
 
     def of(self, name: str) -> Choice:
         """How to compute steps of that name, as far as it is known."""
@@ -110,7 +123,7 @@ class Choices:
     def decide(self, name: str, **values: Any) -> None:
         """Remember a choice, and write it down before anything is computed by it."""
         kept = {key: value for key, value in values.items() if key in self._open}
-        self._state.choices[name] = {**self.decided(name), **kept, "on": self._kind}
+        self._state.choices[name] = {**self.decided(name), **kept, "on": self._kind, "processes": self._world_size}
         self._write()
 
     def _write(self) -> None:

@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from ganzoo.training.session import Session
 
 
-def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
+def enter(s: Session, growth: GrowthState, *, begun: bool) -> bool:
     """Before every step: where resolution or batch have changed, compute as was chosen for them, or is chosen now.
 
-    begun: whether some of the phase is trained already; what was not chosen then stays as the rule has it.
+    begun: whether some of the phase is trained already; what was not chosen then stays as the rule has it. False:
+    training has diverged, and was rolled back instead. Raises GanzooError as ``Session.meet_divergence``.
     """
     name = name_of(growth)
     if name == s.entered:
-        return
+        return True
+    writes = not begun and can_be_undone(s)
+    if writes and s.meet_divergence():
+        return False
     allowed = arithmetic.candidates(s.recipe, s.choices.rule, s.system.device)
     if len(allowed) > 1 and "precision" in s.choices.open(name):
         chosen, why = allowed[0], "as before"
@@ -60,8 +64,9 @@ def enter(s: Session, growth: GrowthState, *, begun: bool) -> None:
     if decides:
         s.report.log(f"{name}: {'compiled' if s.choice.compile else 'not compiled'} ({why})")
     s.entered = name
-    if not begun and can_be_undone(s):
+    if writes:
         s.save_checkpoint()
+    return True
 
 
 def adopt(players: Players, choice: Choice) -> None:

@@ -91,7 +91,8 @@ def train(
                     s.opt_D.state.clear()
                     s.opt_G.state.clear()
                 s.report.log(f"kimg {state.nimg / 1000:g}: {phase}, batch {growth.batch_size}")
-            enter(s, growth, begun=state.phase.startswith(f"{growth.resolution} px,"))
+            if not enter(s, growth, begun=state.phase.startswith(f"{growth.resolution} px,")):
+                continue  # from the newest checkpoint
             state.phase = phase
 
             with Attempt(s, growth) as attempt:

@@ -115,7 +115,7 @@ def open_session(
                 state.best.clear()
 
         # See whether every phase fits into memory.
-        choices = Choices(recipe, system, state, kind=device_name(system.device))
+        choices = Choices(recipe, system, state, kind=device_name(system.device), world_size=processes.world_size)
         if resume_from is not None:
             choices.load(resume_from)
         coming = [phase for phase in phases if phase.end_nimg > state.nimg]

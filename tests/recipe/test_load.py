@@ -167,6 +167,14 @@ def test_set_reaches_into_lists_by_position(registry, recipe_file):
     assert line.startswith("--set regularizers.0.args.gamma=1: regularizers is an empty list, and has no 0;")
 
 
+def test_set_reaches_into_what_is_given_by_its_name_alone(registry, recipe_file):
+    path = recipe_file(eval="{metrics: [fid, kid]}")
+    (fid, kid) = load_recipe(path, registry, ["eval.metrics.1.args.subset_size=50"]).eval.metrics
+    assert (fid.name, kid.name, kid.args["subset_size"]) == ("fid", "kid", 50)
+    (line,) = problems(registry, path, "eval.metrics.1.args.subset_size=no")
+    assert line.startswith("--set eval.metrics.1.args.subset_size=no: eval.metrics.1.args.subset_size: must be")
+
+
 def test_a_recipe_changes_one_of_a_list_that_it_extends(registry, recipe_file):
     recipe_file("base.yaml", train="{total_kimg: 1, grid: [3, 5]}")
     child = recipe_file("child.yaml", text="extends: base.yaml\ntrain: {grid: {1: 7}}\n")

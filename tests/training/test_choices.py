@@ -158,9 +158,10 @@ def test_the_fastest(monkeypatch, seconds, wanted, steps):
 
 
 def test_choices_of_another_device_or_of_what_the_recipe_says_now_do_not_count(plugins):
-    def made(*overrides, kind="cpu", state):
+    def made(*overrides, kind="cpu", state, world_size=1):
         recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=overrides)
-        return choices.Choices(recipe, system.choose_system(recipe.system), state, kind=kind)
+        chosen = system.choose_system(recipe.system)
+        return choices.Choices(recipe, chosen, state, kind=kind, world_size=world_size)
 
     state = TrainingState()
     auto = ["system.precision=auto", "train.accumulate=auto"]
@@ -168,3 +169,27 @@ def test_choices_of_another_device_or_of_what_the_recipe_says_now_do_not_count(p
     assert made(*auto, state=state).of("8 px") == choices.Choice("fp32", "contiguous", 2)
     assert made(*auto, state=state, kind="GPU").of("8 px") == choices.Choice("bf16", "channels_last", 1)
     assert made("system.precision=bf16", state=state).of("8 px") == choices.Choice("bf16", "contiguous", 1)
+    two = made(*auto, state=state, world_size=2)
+    assert two.of("8 px") == choices.Choice("fp32", "contiguous", 1) and two.open("8 px") == {"accumulate"}
+    two.decide("8 px", accumulate=4)
+    assert two.of("8 px").accumulate == 4 and made(*auto, state=state).of("8 px").accumulate == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"accumulate": "x"},
+        {"accumulate": 0},
+        {"accumulate": True},
+        {"recompute": "y"},
+        {"precision": "fp16"},
+        {"memory_format": 7},
+        {"compile": 1},
+    ],
+)
+def test_choices_that_make_no_sense_are_made_anew(plugins, values):
+    auto = ["system.precision=auto", "train.accumulate=auto", "system.recompute=auto", "system.compile=auto"]
+    recipe = parse_recipe(tiny.RECIPE, plugins.registry, filename="tiny", overrides=auto)
+    state = TrainingState(choices={"8 px": {**values, "on": "cpu"}})
+    edited = choices.Choices(recipe, system.choose_system(recipe.system), state, kind="cpu")
+    assert edited.decided("8 px") == {} and edited.of("8 px") == edited.rule

@@ -233,6 +233,17 @@ def test_rollback_before_any_checkpoint_and_at_most_so_often(run):
         run("train.on_divergence=rollback", "train.divergence_limit=2", spoil=spoil_at("D", *range(9, 999)))
 
 
+def test_the_checkpoint_before_a_phase_is_not_of_broken_networks(run):
+    """It is written where micro-batches are found on the way, whatever else is due."""
+    options = ["train.accumulate=auto", "growth.args.every=48"]
+    run_dir, said = run(*options, "train.on_divergence=rollback", spoil=spoil_at("G", 6))
+    (line,) = [line for line in said if "rolled back" in line]
+    assert "diverged before kimg 0.048" in line and "checkpoint-000000040" in line
+    assert state_of(run_dir)["nimg"] == 160 and "NaN" not in (run_dir / "stats.jsonl").read_text()
+    with pytest.raises(GanzooError, match=r"diverged before kimg 0\.048"):
+        run(*options, spoil=spoil_at("G", 6), outdir="stop")
+
+
 def test_rollback_is_exact_when_resumed(run):
     """Whoever is killed after a rollback goes on as if nothing had been."""
     whole, _ = run("train.on_divergence=rollback", spoil=spoil_at("G", 14), outdir="whole")
