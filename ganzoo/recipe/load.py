@@ -160,9 +160,10 @@ def _write_out_names(document: Document, path: Path) -> None:
     for depth, part in enumerate(path[:-1]):
         within = isinstance(data, list) and isinstance(part, int)
         if within and isinstance(data[part], str):
-            place = document.place(path[: depth + 1])
+            here = path[: depth + 1]
             data[part] = {"name": data[part]}
-            document.places[(*path[: depth + 1], "name")] = place
+            below = (*here, "name")
+            document.places[below] = document.place(here)
         data = data[part] if within else data.get(part) if isinstance(data, dict) else None
 
 
