@@ -109,7 +109,8 @@ def open_recipe(path: str, overrides: Sequence[str]) -> tuple[Recipe, Registry, 
 
 def load(case: Case) -> tuple[Recipe, Registry, GrowthState]:
     """The recipe, and where its schedule stands at the case's resolution, without a fade."""
-    recipe, registry, schedule, phases = open_recipe(case.recipe, case.overrides)
+    alone = ("train.reuse_fakes=false",) if case.compiled else ()  # the two do not go together
+    recipe, registry, schedule, phases = open_recipe(case.recipe, (*case.overrides, *alone))
     starts = [phase.start_nimg for phase in phases if phase.resolution == case.resolution]
     if not starts:
         raise SystemExit(f"{case.recipe} has no {case.resolution} px: {sorted({phase.resolution for phase in phases})}")
