@@ -166,5 +166,6 @@ class PathLength(ganzoo.Regularizer, nn.Module):
     def penalty(self, lengths: Tensor) -> Tensor:
         """lengths [N] -> penalties [N], after a step of the running mean, through which gradients flow too."""
         mean = self.pl_mean.lerp(whole_batch.mean(lengths.mean()), self.decay)
-        self.pl_mean.copy_(mean.detach())
+        # Not in place: compiled code takes the old one again for the gradient (torch 2.13, on inductor).
+        self.pl_mean = mean.detach()
         return (lengths - mean).square() * self.weight
