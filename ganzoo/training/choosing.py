@@ -13,7 +13,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.interfaces import GrowthState
 from ganzoo.training import arithmetic
 from ganzoo.training.choices import Choice, name_of, rearrange
-from ganzoo.training.compiling import CompiledLoss, CompiledRegularizer, what_fails, without_compiler
+from ganzoo.training.compiling import CompiledLoss, CompiledRegularizer, in_one_line, what_fails, without_compiler
 from ganzoo.training.extras import Regularizers
 from ganzoo.training.players import Players
 from ganzoo.training.shortage import can_be_undone
@@ -102,7 +102,7 @@ def compiles_faster(s: Session, growth: GrowthState, choice: Choice, *, begun: b
                     trial.step()
                 seconds.append(min(_seconds_of(trial) for _ in range(5)))
     except Exception as error:  # of the compiler, which has many of its own
-        return False, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return False, in_one_line(error)
     why = f"{seconds[1]:.3g} s a step, {seconds[0]:.3g} without"
     return seconds[1] < 0.97 * seconds[0], why
 
@@ -128,7 +128,7 @@ def choose_arithmetic(
         with without_trace(s.system):
             chosen, seconds = arithmetic.choose(Rehearsal(s, growth, n, choice), allowed)
     except (ValueError, RuntimeError, MemoryError, GanzooError) as error:  # such as a share that D does not take alone
-        return allowed[0], f"not measured: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return allowed[0], f"not measured: {in_one_line(error)}"
     if not seconds:
         return chosen, "not measured: a step is too small to matter"
     why = "a step: " + ", ".join(f"{p} {f} {t:.3g} s" for (p, f), t in seconds.items())

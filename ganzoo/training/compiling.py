@@ -71,6 +71,11 @@ def without_compiler(part: Any) -> Any:
     return part.eager if isinstance(part, CompiledLoss | CompiledRegularizer) else part
 
 
+def in_one_line(error: Exception) -> str:
+    """Its class, and the first line of what it says: a compiler says much."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def compiled(function: TermsOf, backend: str) -> TermsOf:
     """The function, compiled by shapes. Its blocks are not recomputed: the compiler decides what is kept.
 
@@ -163,7 +168,7 @@ def _problem(
                 if value is not None and value.requires_grad:
                     gradients = list(torch.autograd.grad(value, list(parameters.values()), allow_unused=True))
         except Exception as error:  # of the compiler, which has many of its own
-            problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            problem = in_one_line(error)
         # All go on together, or none: there are calls inside for which processes wait for each other.
         if distributed.any_process(bool(problem), batch.real.device):
             problem = problem or "another process could not compile it"

@@ -20,6 +20,7 @@ from ganzoo.recipe import Recipe
 from ganzoo.registry import Registry
 from ganzoo.training import distributed, memory, rng
 from ganzoo.training.choices import Choice, Choices, describe, name_of
+from ganzoo.training.compiling import in_one_line
 from ganzoo.training.distributed import Processes
 from ganzoo.training.memory import Verdict
 from ganzoo.training.players import Players
@@ -72,7 +73,7 @@ def _examined(
                 may_split="accumulate" in undecided, may_recompute="recompute" in undecided,
             )  # fmt: skip
         except (ValueError, NotImplementedError, GanzooError) as error:  # of a component that cannot be had like this
-            said.append(f"memory at {name}: not known: {type(error).__name__}: {str(error).splitlines()[0]}")
+            said.append(f"memory at {name}: not known: {in_one_line(error)}")
             continue
         decided[name] = {key: getattr(verdict.choice, key) for key in undecided}
         if verdict.choice != choices.of(name):

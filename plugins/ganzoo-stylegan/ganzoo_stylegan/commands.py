@@ -221,10 +221,7 @@ def directions(
     psi = _check_truncation(generator, trunc, trunc_cutoff)
     generation.check_grid(out / "direction.png", len(numbers), len(strengths), generator.growth.resolution)
     ws = ws_of_seeds(generator, numbers, chosen=chosen, trunc=psi, trunc_cutoff=trunc_cutoff)
-    w_dim = generator.style().w_dim
-    found = find_directions(generator, chosen_layers, min(10, w_dim) if num is None else num)
-    if num is None:
-        found = [d for d in found if d.changes_styles]
+    found = find_directions(generator, chosen_layers, num)
 
     made = []
     for i, direction in enumerate(_track(found, "directions", len(found))):

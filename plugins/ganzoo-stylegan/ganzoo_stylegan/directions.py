@@ -28,14 +28,12 @@ DIRECTION_FORMAT = "ganzoo-direction-1"
 class Direction:
     """A step in w. vector [w_dim], or [L, w_dim] by layer. layers: which it is meant for, None = all.
 
-    eigenvalue: |A n|^2 of the unit vector n along it, None if it was not found by factorisation. changes_styles:
-    whether that is more than rounding, beside the largest.
+    eigenvalue: |A n|^2 of the unit vector n along it, None if it was not found by factorisation.
     """
 
     vector: Tensor
     layers: list[int] | None = None
     eigenvalue: float | None = None
-    changes_styles: bool = True
 
     def apply(self, ws: Tensor, strength: float) -> Tensor:
         """ws [N, L, w_dim] moved by ``strength`` steps in its layers."""
@@ -85,14 +83,16 @@ def style_weights(generator: LoadedGenerator, layers: Sequence[int]) -> Tensor:
     return torch.cat(list(matrices.values()))
 
 
-def find_directions(generator: LoadedGenerator, layers: Sequence[int], num: int) -> list[Direction]:
+def find_directions(generator: LoadedGenerator, layers: Sequence[int], num: int | None = None) -> list[Direction]:
     """The ``num`` directions that change the styles of ``layers`` most, the strongest first.
 
+    num: None for ten, or for as many as there are that change anything.
     Their length is one standard deviation of w along them: a step of 3 stays within what the network was trained with.
     Raises GanzooError if w has fewer dimensions, or as ``style_weights``.
     """
     w_dim = generator.style().w_dim
-    if num > w_dim:
+    wanted = min(10, w_dim) if num is None else num
+    if wanted > w_dim:
         raise GanzooError(f"{num} directions: w has {w_dim} dimensions here, so there are at most {w_dim}")
     A = style_weights(generator, layers).double().cpu()
     samples = w_samples(generator).double()
@@ -100,11 +100,12 @@ def find_directions(generator: LoadedGenerator, layers: Sequence[int], num: int)
         raise GanzooError(f"{generator.path}: is broken: it has weights that are no finite numbers")
     eigenvalues, vectors = torch.linalg.eigh(A.T @ A)  # ascending, vectors in columns
     directions = []
-    for k in range(w_dim - 1, w_dim - 1 - num, -1):
+    for k in range(w_dim - 1, w_dim - 1 - wanted, -1):
+        if num is None and directions and not eigenvalues[k] > 1e-9 * eigenvalues[-1]:  # from here on it is rounding
+            break
         n = vectors[:, k]
         n = n * n[n.abs().argmax()].sign()  # an eigenvector's sign is arbitrary: always the same one
-        matters = bool(eigenvalues[k] > 1e-9 * eigenvalues[-1])
-        directions.append(Direction(n, list(layers), float(eigenvalues[k]), matters))
+        directions.append(Direction(n, list(layers), float(eigenvalues[k])))
     spread = (samples @ torch.stack([d.vector for d in directions], dim=1)).std(dim=0)
     return [replace(d, vector=(d.vector * std).float()) for d, std in zip(directions, spread, strict=True)]
 
