@@ -2,11 +2,14 @@
 
     ganzoo run recipes/stylegan2_ada_emoji.yaml --data emoji.zip --outdir with
     ganzoo run recipes/stylegan2_ada_emoji.yaml --data emoji.zip --outdir without --set augmentation=null
-    python benchmarks/ada_emoji.py --with with/00000-* --without without/00000-* --picture ada.png
+    ...  # the same with --set seed=1, --set seed=2
+    python benchmarks/ada_emoji.py --with with/0000* --without without/0000* --picture ada.png
 
-Reads ``metrics.jsonl`` and ``stats.jsonl`` of the two runs. Prints a row for each evaluation, and of each run its best
-and its last value; exit code 1 unless without ADA the last is worse than the best, beyond twice its standard error, and
-with ADA the best is at the end and below the other's.
+Reads ``metrics.jsonl`` and ``stats.jsonl`` of the runs. One run swings by as much as the two kinds differ, so it takes
+several of each, and means of five evaluations in a row. When the metric is best without ADA is decided for each run
+by the others, so that no run is judged at its own luckiest moment. Exit code 1 unless from there to the end the metric
+rises without ADA and falls with it, each by more than twice the standard error over runs, and ends lower in every run
+with ADA than in any without.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import json
 import math
 import statistics
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,107 +28,123 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-Curve = dict[float, tuple[float, float]]  # kimg -> value, standard error
-LATE = 0.8  # the best with ADA must come after this share of the run
+Curve = dict[float, float]  # kimg -> value
+Span = tuple[float, float]  # kimg of the first and the last of five evaluations in a row
+COUNT = 5
+COLOURS = {"without ADA": "tab:red", "with ADA": "tab:blue"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--with", dest="with_ada", type=Path, required=True, help="run folder with ADA")
-    parser.add_argument("--without", type=Path, required=True, help="run folder without")
+    parser.add_argument("--with", dest="with_ada", type=Path, nargs="+", required=True, help="run folders with ADA")
+    parser.add_argument("--without", type=Path, nargs="+", required=True, help="run folders without")
     parser.add_argument("--metric", default="kid")
+    parser.add_argument("--end", type=float, default=math.inf, help="leave out what was measured after so many kimg")
     parser.add_argument("--picture", type=Path, help="write the curves here")
     args = parser.parse_args()
-    with_ada, without = (curve(run, args.metric) for run in (args.with_ada, args.without))
-
-    print(f"| kimg | {args.metric} without ADA | {args.metric} with ADA |\n|---|---|---|")
-    for kimg in sorted(with_ada.keys() | without.keys()):
-        print(f"| {kimg:g} | {shown(without.get(kimg))} | {shown(with_ada.get(kimg))} |")
-    for name, values in (("without ADA", without), ("with ADA", with_ada)):
-        print(f"{name}: best {best(values)}, last {means(values)[-1]}")
+    curves = {
+        "without ADA": [smooth(curve(run, args.metric, args.end)) for run in args.without],
+        "with ADA": [smooth(curve(run, args.metric, args.end)) for run in args.with_ada],
+    }
     if args.picture:
-        draw(args.picture, args.metric, with_ada, without, p_of(args.with_ada))
-    least, last = best(without), means(without)[-1]
-    rises = last.value - least.value > 2 * math.hypot(last.error, least.error)
-    of_ada = best(with_ada)
-    falls = of_ada.end >= LATE * max(with_ada) and of_ada.value < least.value
+        draw(args.picture, args.metric, curves, [p_of(run, args.end) for run in args.with_ada])
+    if min(map(len, curves.values())) < 2:
+        raise SystemExit("no verdict on one run: it swings by as much as ADA changes; give two or more of each kind")
+    without, with_ada = curves["without ADA"], curves["with ADA"]
+    turns = [best(without[:i] + without[i + 1 :]) for i in range(len(without))]
+
+    print(f"| | {args.metric} when best without ADA | in the end | ratio |\n|---|---|---|---|")
+    rise = mean_change("without ADA", without, turns)
+    fall = mean_change("with ADA", with_ada, [best(without)] * len(with_ada))
+    rises = rise[0] > 2 * rise[1]
+    falls = fall[0] < -2 * fall[1] and max(map(last, with_ada)) < min(map(last, without))
     print(f"rises without ADA: {rises}; falls with ADA, and further: {falls}")
     sys.exit(not (rises and falls))
 
 
-@dataclass(frozen=True)
-class Mean:
-    """Of the evaluations from kimg ``start`` to ``end``."""
-
-    start: float
-    end: float
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ± {self.error:.1g} from kimg {self.start:g} to {self.end:g}"
-
-
-def means(values: Curve, count: int = 5) -> list[Mean]:
-    """Of every ``count`` evaluations in a row. Raises SystemExit if there are fewer."""
+def smooth(values: Curve) -> dict[Span, float]:
+    """Means of every five evaluations in a row, in order. Raises SystemExit if there are fewer."""
     at = sorted(values)
-    if len(at) < count:
-        raise SystemExit(f"{len(at)} evaluations are too few to compare: {count} are needed in each run")
-    windows = [at[i : i + count] for i in range(len(at) - count + 1)]
-    found = []
-    for window in windows:
-        numbers = [values[kimg][0] for kimg in window]
-        found.append(
-            Mean(window[0], window[-1], statistics.mean(numbers), statistics.stdev(numbers) / math.sqrt(count))
-        )
-    return found
+    if len(at) < COUNT:
+        raise SystemExit(f"{len(at)} evaluations are too few to compare: {COUNT} are needed in each run")
+    windows = [at[i : i + COUNT] for i in range(len(at) - COUNT + 1)]
+    return {(window[0], window[-1]): statistics.mean(values[kimg] for kimg in window) for window in windows}
 
 
-def best(values: Curve) -> Mean:
-    """The lowest."""
-    return min(means(values), key=lambda mean: mean.value)
+def best(curves: Sequence[dict[Span, float]]) -> Span:
+    """When the mean over runs is lowest. Raises SystemExit if they were not evaluated at the same kimg."""
+    return min(shared(curves).items(), key=lambda item: item[1])[0]
 
 
-def curve(run: Path, metric: str) -> Curve:
+def shared(curves: Sequence[dict[Span, float]]) -> dict[Span, float]:
+    """The mean over runs, wherever all of them were evaluated. Raises SystemExit if that is nowhere."""
+    spans = [span for span in curves[0] if all(span in curve for curve in curves)]
+    if not spans:
+        raise SystemExit("the runs were not evaluated at the same kimg: give them the same eval.every_kimg")
+    return {span: statistics.mean(curve[span] for curve in curves) for span in spans}
+
+
+def mean_change(name: str, curves: Sequence[dict[Span, float]], turns: Sequence[Span]) -> tuple[float, float]:
+    """The logarithm of each run's last value over that at its turn: mean over runs, and standard error. Prints all."""
+    changes = []
+    for curve, turn in zip(curves, turns, strict=True):
+        if turn not in curve:
+            raise SystemExit(f"a run {name} has no evaluations from kimg {turn[0]:g} to {turn[1]:g}, which others have")
+        end = list(curve)[-1]
+        changes.append(math.log(curve[end] / curve[turn]))
+        before, after = (f"{curve[span]:.3g} at {span[0]:.0f} to {span[1]:.0f} kimg" for span in (turn, end))
+        print(f"| {name} | {before} | {after} | {math.exp(changes[-1]):.2f} |")
+    mean, error = statistics.mean(changes), statistics.stdev(changes) / math.sqrt(len(changes))
+    low, high = math.exp(mean - error), math.exp(mean + error)
+    print(f"| **{name}** | | | **{math.exp(mean):.2f}**, from {low:.2f} to {high:.2f} |")
+    return mean, error
+
+
+def last(curve: dict[Span, float]) -> float:
+    return list(curve.values())[-1]
+
+
+def curve(run: Path, metric: str, end: float) -> Curve:
     """The metric at each evaluation."""
     results = [(record["nimg"] / 1000, one) for record in lines(run / "metrics.jsonl") for one in record["results"]]
-    return {kimg: (one["value"], one["standard_error"] or 0.0) for kimg, one in results if one["name"] == metric}
+    return {kimg: one["value"] for kimg, one in results if one["name"] == metric and kimg <= end}
 
 
-def p_of(run: Path) -> dict[float, float]:
+def p_of(run: Path, end: float) -> Curve:
     """ADA's p at each tick."""
-    return {tick["nimg"] / 1000: tick["augmentation"]["p"] for tick in lines(run / "stats.jsonl")}
+    ticks = [(tick["nimg"] / 1000, tick["augmentation"]["p"]) for tick in lines(run / "stats.jsonl")]
+    return {kimg: p for kimg, p in ticks if kimg <= end}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def shown(value: tuple[float, float] | None) -> str:
-    return "" if value is None else f"{value[0]:.3g} ± {value[1]:.1g}"
-
-
-def draw(path: Path, metric: str, with_ada: Curve, without: Curve, p: dict[float, float]) -> None:
-    """The two curves with means of five and their standard errors, and ADA's p below them."""
+def draw(path: Path, metric: str, curves: dict[str, list[dict[Span, float]]], ps: list[Curve]) -> None:
+    """A thin line for each run, a thick one for their mean, and ADA's p below them."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 5.5), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    for name, values, colour in (("without ADA", without, "tab:red"), ("with ADA", with_ada, "tab:blue")):
-        top.plot(
-            list(values), [value for value, _ in values.values()], color=colour, marker=".", linewidth=0.5, alpha=0.5
-        )
-        smooth = means(values)
-        middle, y = [(mean.start + mean.end) / 2 for mean in smooth], [mean.value for mean in smooth]
-        top.errorbar(middle, y, [mean.error for mean in smooth], label=f"{name}, mean of 5", color=colour, capsize=2)
-    top.set(yscale="log", ylabel=f"{metric.upper()} (small), lower is better")
+    for name, runs in curves.items():
+        for one in runs:
+            top.plot(*middles(one), color=COLOURS[name], linewidth=0.7, alpha=0.6)
+        top.plot(*middles(shared(runs)), color=COLOURS[name], linewidth=2.5, label=f"{name}, mean of {len(runs)} runs")
+    top.set(yscale="log", ylabel=f"{metric.upper()} (small), lower is better", title="means of 5 evaluations in a row")
     for axis in (top.yaxis.set_major_formatter, top.yaxis.set_minor_formatter):
         axis("{x:g}")
     top.grid(alpha=0.3, which="both")
     top.legend()
-    bottom.plot(list(p), list(p.values()), color="tab:blue")
+    for p in ps:
+        bottom.plot(list(p), list(p.values()), color=COLOURS["with ADA"], linewidth=0.7)
     bottom.set(xlabel="images shown, thousands", ylabel="ADA's p", ylim=(0, None))
     bottom.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def middles(curve: dict[Span, float]) -> tuple[list[float], list[float]]:
+    """The middle of each span, and the value."""
+    return [(start + end) / 2 for start, end in curve], list(curve.values())
 
 
 if __name__ == "__main__":
