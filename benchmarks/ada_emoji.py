@@ -15,21 +15,21 @@ with ADA than in any without.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from ganzoo.training.report import read_stats
+
 Curve = dict[float, float]  # kimg -> value
-Span = tuple[float, float]  # kimg of the first and the last of five evaluations in a row
+Means = dict[tuple[float, float], float]  # kimg of the first and the last of five evaluations in a row -> mean
 COUNT = 5
 COLOURS = {"without ADA": "tab:red", "with ADA": "tab:blue"}
 
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="write the curves here")
     args = parser.parse_args()
     curves = {
-        "without ADA": [smooth(curve(run, args.metric, args.end)) for run in args.without],
-        "with ADA": [smooth(curve(run, args.metric, args.end)) for run in args.with_ada],
+        "without ADA": [smooth(metric_of(run, args.metric, args.end)) for run in args.without],
+        "with ADA": [smooth(metric_of(run, args.metric, args.end)) for run in args.with_ada],
     }
     if args.picture:
         draw(args.picture, args.metric, curves, [p_of(run, args.end) for run in args.with_ada])
@@ -62,7 +62,7 @@ def main() -> None:
     sys.exit(not (rises and falls))
 
 
-def smooth(values: Curve) -> dict[Span, float]:
+def smooth(values: Curve) -> Means:
     """Means of every five evaluations in a row, in order. Raises SystemExit if there are fewer."""
     at = sorted(values)
     if len(at) < COUNT:
@@ -71,12 +71,12 @@ def smooth(values: Curve) -> dict[Span, float]:
     return {(window[0], window[-1]): statistics.mean(values[kimg] for kimg in window) for window in windows}
 
 
-def best(curves: Sequence[dict[Span, float]]) -> Span:
+def best(curves: Sequence[Means]) -> tuple[float, float]:
     """When the mean over runs is lowest. Raises SystemExit if they were not evaluated at the same kimg."""
     return min(shared(curves).items(), key=lambda item: item[1])[0]
 
 
-def shared(curves: Sequence[dict[Span, float]]) -> dict[Span, float]:
+def shared(curves: Sequence[Means]) -> Means:
     """The mean over runs, wherever all of them were evaluated. Raises SystemExit if that is nowhere."""
     spans = [span for span in curves[0] if all(span in curve for curve in curves)]
     if not spans:
@@ -84,7 +84,7 @@ def shared(curves: Sequence[dict[Span, float]]) -> dict[Span, float]:
     return {span: statistics.mean(curve[span] for curve in curves) for span in spans}
 
 
-def mean_change(name: str, curves: Sequence[dict[Span, float]], turns: Sequence[Span]) -> tuple[float, float]:
+def mean_change(name: str, curves: Sequence[Means], turns: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """The logarithm of each run's last value over that at its turn: mean over runs, and standard error. Prints all."""
     changes = []
     for curve, turn in zip(curves, turns, strict=True):
@@ -100,27 +100,25 @@ def mean_change(name: str, curves: Sequence[dict[Span, float]], turns: Sequence[
     return mean, error
 
 
-def last(curve: dict[Span, float]) -> float:
+def last(curve: Means) -> float:
     return list(curve.values())[-1]
 
 
-def curve(run: Path, metric: str, end: float) -> Curve:
+def metric_of(run: Path, metric: str, end: float) -> Curve:
     """The metric at each evaluation."""
-    results = [(record["nimg"] / 1000, one) for record in lines(run / "metrics.jsonl") for one in record["results"]]
+    results = [
+        (record["nimg"] / 1000, one) for record in read_stats(run / "metrics.jsonl") for one in record["results"]
+    ]
     return {kimg: one["value"] for kimg, one in results if one["name"] == metric and kimg <= end}
 
 
 def p_of(run: Path, end: float) -> Curve:
     """ADA's p at each tick."""
-    ticks = [(tick["nimg"] / 1000, tick["augmentation"]["p"]) for tick in lines(run / "stats.jsonl")]
+    ticks = [(tick["nimg"] / 1000, tick["augmentation"]["p"]) for tick in read_stats(run / "stats.jsonl")]
     return {kimg: p for kimg, p in ticks if kimg <= end}
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def draw(path: Path, metric: str, curves: dict[str, list[dict[Span, float]]], ps: list[Curve]) -> None:
+def draw(path: Path, metric: str, curves: dict[str, list[Means]], ps: list[Curve]) -> None:
     """A thin line for each run, a thick one for their mean, and ADA's p below them."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8, 5.5), sharex=True, height_ratios=[3, 1], layout="constrained"
@@ -142,7 +140,7 @@ def draw(path: Path, metric: str, curves: dict[str, list[dict[Span, float]]], ps
     plt.close(figure)
 
 
-def middles(curve: dict[Span, float]) -> tuple[list[float], list[float]]:
+def middles(curve: Means) -> tuple[list[float], list[float]]:
     """The middle of each span, and the value."""
     return [(start + end) / 2 for start, end in curve], list(curve.values())
 

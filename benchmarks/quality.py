@@ -13,14 +13,14 @@ metrics: then their difference is larger than what seeds do.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from train_step import ROOT, machine
+
+from ganzoo.training.report import read_stats
 
 SCHEDULE = ["growth.args.stable_kimg=3", "growth.args.fade_kimg=3", "eval.every_kimg=8"]
 Curve = dict[float, float]  # kimg -> value
@@ -73,7 +73,7 @@ def curves(out: Path, kimg: float) -> dict[str, Curve]:
     runs = sorted(out.glob("[0-9]*-*/metrics.jsonl"))
     if not runs:
         return {}
-    records: list[dict[str, Any]] = [json.loads(line) for line in runs[-1].read_text(encoding="utf-8").splitlines()]
+    records = read_stats(runs[-1])
     found: dict[str, Curve] = {}
     for record in records:
         for one in record["results"]:

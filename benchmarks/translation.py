@@ -38,6 +38,7 @@ from ganzoo.generation import LoadedGenerator
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import InputsConfig
 from ganzoo.training.reals import inputs_at
+from ganzoo.training.report import read_stats
 from ganzoo.training.system import choose_device, device_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,7 +109,7 @@ def run_all(names: list[str], pairs: str, emoji: Path, out: Path, device: str) -
         run = train(name, trained_on[RECIPES[name]], out / name, device)
         generator = ganzoo.load_generator(run, device=device)
         triples = translate(generator, held[RECIPES[name]])
-        ticks = [json.loads(line) for line in (run / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
+        ticks = read_stats(run / "stats.jsonl")
         found.append(
             {
                 "recipe": name,

@@ -38,6 +38,7 @@ from ganzoo.plugins import load_plugins
 from ganzoo.profiling.step import StepCase
 from ganzoo.recipe import Recipe, parse_recipe, strict_yaml
 from ganzoo.registry import Registry
+from ganzoo.training.report import read_stats
 from ganzoo.training.system import choose_device, choose_system, device_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -338,7 +339,7 @@ def train_one(
     if result.signal is not None:
         raise KeyboardInterrupt
     run = result.run_dir
-    measured = read_lines(run / "metrics.jsonl")[-1]["results"]
+    measured = read_stats(run / "metrics.jsonl")[-1]["results"]
     G, D = parameters(entry, registry)
     grid = run / f"fakes_{result.nimg // 1000:06d}.png"
     with Image.open(grid) as picture, atomic(folder / "grid.png") as temporary:
@@ -394,10 +395,6 @@ def mean_distance(grid: Path, size: int = 32) -> float:
         pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32))
     images = pixels.unfold(0, size, size).unfold(1, size, size).flatten(0, 1).flatten(1)
     return float(torch.pdist(images).mean()) / math.sqrt(images.shape[1])
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def finished(out: Path) -> list[dict[str, Any]]:
