@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +216,7 @@ def _check_components(document: Document, registry: Registry) -> tuple[dict[Path
         except ValidationError as error:
             whose = f" ({kind} {name!r} of {entry.owner})"
             problems += explain(error, document, at, model, whose=whose)
-    return checked, problems + _check_best(document, registry)
+    return checked, problems + _check_repeated(document, checked) + _check_numbers(document, registry)
 
 
 def _components(data: Any) -> Iterator[tuple[Path, str, Any]]:
@@ -239,21 +239,42 @@ def _components(data: Any) -> Iterator[tuple[Path, str, Any]]:
     yield EXTRACTOR, "extractor", extractor if isinstance(extractor, str) else None
 
 
-def _check_best(document: Document, registry: Registry) -> list[Problem]:
-    """``eval.best`` against the numbers that the metrics give."""
+def _check_repeated(document: Document, checked: Mapping[Path, dict[str, Any]]) -> list[Problem]:
+    """No regularizer is there twice, alike: the second is a slip, or shall double the first, which its weight does."""
+    problems: list[Problem] = []
+    seen: list[tuple[str, dict[str, Any]]] = []
+    for at, kind, component in _components(document.data):
+        if kind == "regularizer" and at in checked:
+            name = component if isinstance(component, str) else str(component["name"])
+            if (name, checked[at]) in seen:
+                message = f"{name!r} is there twice; keep one, with a larger weight if it shall be stronger"
+                problems.append(Problem(document.place(at), strict_yaml.dotted(at), message))
+            seen.append((name, checked[at]))
+    return problems
+
+
+def _check_numbers(document: Document, registry: Registry) -> list[Problem]:
+    """The numbers that the metrics give: each by one of them, and ``eval.best`` among them."""
+    metrics = [(path, component) for path, kind, component in _components(document.data) if kind == "metric"]
+    names = [str(one.get("name") if isinstance(one, dict) else one) for _, one in metrics]
+    if not set(names) <= set(registry.names("metric")):
+        return []  # whatever is wrong was said elsewhere
+    problems: list[Problem] = []
+    giver: dict[str, str] = {}  # of each number
+    for (at, _), name in zip(metrics, names, strict=True):
+        cls: type[Metric] = registry.get("metric", name).cls
+        both = [number for number in cls.results if number in giver]
+        if both:
+            message = f"{name!r} gives {both[0]!r}, as {giver[both[0]]!r} before it does; keep one of them"
+            problems.append(Problem(document.place(at), strict_yaml.dotted(at), message))
+        giver |= dict.fromkeys(cls.results, name)
     section = document.data.get("eval")
     best = section.get("best") if isinstance(section, dict) else None
-    metrics = [component for _, kind, component in _components(document.data) if kind == "metric"]
-    names = [str(metric.get("name") if isinstance(metric, dict) else metric) for metric in metrics]
-    if not isinstance(best, str) or not set(names) <= set(registry.names("metric")):
-        return []  # whatever is wrong was said elsewhere
-    classes: list[type[Metric]] = [registry.get("metric", name).cls for name in names]
-    numbers = [number for cls in classes for number in cls.results]
-    if best in numbers:
-        return []
-    at = ("eval", "best")
-    message = f"{best!r} is none of the numbers that these metrics give: {', '.join(numbers)}"
-    return [Problem(document.place(at), strict_yaml.dotted(at), message + did_you_mean(best, numbers))]
+    if isinstance(best, str) and best not in giver:
+        at = ("eval", "best")
+        message = f"{best!r} is none of the numbers that these metrics give: {', '.join(giver)}"
+        problems.append(Problem(document.place(at), strict_yaml.dotted(at), message + did_you_mean(best, list(giver))))
+    return problems
 
 
 def _fill_defaults(args: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:

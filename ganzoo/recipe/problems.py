@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.recipe.models import OptimizerConfig
-from ganzoo.recipe.strict_yaml import Document, Path, dotted
+from ganzoo.recipe.strict_yaml import UNREAD, Document, Path, dotted
 from ganzoo.registry import did_you_mean
 
 _MOST = 100  # problems to tell of
@@ -33,10 +33,13 @@ def explain(
     for key in at:
         data = data[key] if isinstance(data, list) else data.get(key, {})
     found: dict[Path, list[str]] = {}
+    unread: set[Path] = set()
     for detail in error.errors(include_url=False)[: 2 * _MOST]:  # looking for the nearest name takes its time
         path = _keys(detail["loc"], data)
         if detail["type"] == "missing":
             path = (*path, detail["loc"][-1])
+        if detail["input"] is UNREAD and detail["type"] != "extra_forbidden":
+            unread.add(path)
         message = _message(detail, data, path, model)
         messages = found.setdefault(path, [])
         if message not in messages:
@@ -46,6 +49,7 @@ def explain(
     return [
         Problem(document.place((*at, *path)), dotted((*at, *path)) or "recipe", _join(found[path]) + whose)
         for path in deepest
+        if path not in unread
     ]
 
 

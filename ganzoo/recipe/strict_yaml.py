@@ -50,6 +50,9 @@ for _tag, _pattern, _first in _SCALARS:
         _class.add_implicit_resolver(_PREFIX + _tag, re.compile(rf"^(?:{_pattern})$"), _first)
 
 
+UNREAD: Any = object()  # stands for a value that is among the problems already: it needs no second one
+
+
 @dataclass
 class Document:
     """Plain data, and where each part of it was written: ``places[("train", "total_kimg")] == "a.yaml:9:10"``.
@@ -76,7 +79,8 @@ def read(text: str, filename: str) -> Document:
         raise RecipeError(f"{filename}:1:1: the recipe is empty")
     if not isinstance(root, yaml.MappingNode):
         raise RecipeError(f"{_place(root, filename)}: a recipe is a mapping of keys to values, such as `seed: 1`")
-    document.data = _Reader(document, filename).value(root, ())
+    data = _Reader(document, filename).value(root, ())
+    document.data = {} if data is UNREAD else data
     return document
 
 
@@ -120,14 +124,14 @@ class _Reader:
         self._document.places.setdefault(path, self._place(node))
         if len(path) > MAX_DEPTH:
             self._problem(node, path[:2], f"nested more than {MAX_DEPTH} deep")
-            return None
+            return UNREAD
         if id(node) in self._seen:
             self._problem(node, path, "anchors and aliases (&, *) are not read; write it out, or use `extends`")
-            return None
+            return UNREAD
         self._seen.add(id(node))
         if node.tag.removeprefix(_PREFIX) not in _TAGS:
             self._problem(node, path, f"tags ({node.tag}) are not read; write plain text or a number")
-            return None
+            return UNREAD
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -138,6 +142,8 @@ class _Reader:
         data: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self._scalar(key_node, path) if isinstance(key_node, yaml.ScalarNode) else None
+            if key is UNREAD:
+                continue
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 self._problem(key_node, path, f"{key_node.value!r} cannot be a key; keys are text or whole numbers")
                 continue
@@ -165,7 +171,7 @@ class _Reader:
             number = int(text, base) if len(digits) <= 30 else _TOO_LARGE
             if abs(number) >= _TOO_LARGE:
                 self._problem(node, path, "a number that does not fit into 64 bits")
-                return 0
+                return UNREAD
             return number
         if tag == "float":
             return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))

@@ -60,6 +60,7 @@ def test_names_and_components(parse, registry):
         ("{metrics: [fid], every: 3}", r"eval.every.*did you mean 'every_kimg'"),
         ("{metrics: [prc], best: fid}", r"eval.best: 'fid' is none of the numbers.*precision, recall, f_score"),
         ("{metrics: [prc, 3], best: fid}", r"eval.metrics.1"),
+        ("{metrics: [kid, fid, {name: kid}]}", r"eval.metrics.2: 'kid' gives 'kid', as 'kid' before it does; keep one"),
     ],
 )
 def test_mistakes_have_a_place_and_a_way_out(parse, section, message):

@@ -53,6 +53,7 @@ def test_a_bomb_of_aliases(check):
         (RECIPE.replace("name: mlp", "name: os.system"), "no generator is called 'os.system'"),
         (RECIPE.replace("name: mlp", "name: !!python/name:os.system x"), "tags"),
         ("a: !!python/object/apply:os.system ['touch pwned']\n", "tags"),
+        ("!!python/object:os.system {a: 1}\n", "tags"),
         ("name: ../../outside\n", "cannot name a folder"),
         ("name: \"\\e]0;owned\\a\"\n", r"\x1b]0;owned"),
         ("\"\\e[2J\": 1\n", r"\x1b[2J"),
@@ -83,3 +84,9 @@ def test_hostile_overrides_are_refused(here, refused, override, message):
     said = refused("recipe", "check", "good.yaml", "--set", override)
     assert message in said
     assert "\x1b" not in said
+
+
+def test_what_could_not_be_read_is_said_once(here, refused):
+    (here / "good.yaml").write_text(RECIPE)
+    said = refused("recipe", "check", "good.yaml", "--set", f"generator.args.z_dim={'9' * 23}")
+    assert "64 bits" in said and "not 0" not in said

@@ -182,6 +182,7 @@ def test_two_terms_of_one_name_are_an_error(run):
     [
         ("regularizers=[penalti]", r"regularizers.0: no regularizer is called 'penalti'.*did you mean 'penalty'"),
         ("regularizers=[{name: penalty, args: {evry: 3}}]", r"regularizers.0.args.evry.*did you mean 'every'"),
+        ("regularizers=[penalty, {name: penalty}]", r"regularizers.1: 'penalty' is there twice; keep one"),
         ("regularizers=penalty", r"regularizers.*list"),
         ("augmentation={name: darkness}", r"augmentation.name: no augmentation is called 'darkness'"),
         ("augmentation={name: darkening, args: {speed: fast}}", r"augmentation.args.speed: must be a number"),
