@@ -22,6 +22,7 @@ from ganzoo.build import build_networks
 from ganzoo.data.opening import open_all, open_data
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.registry import Registry
 from ganzoo.training.checkpoint import list_checkpoints
 from ganzoo.weights import load_weights
 
@@ -48,7 +49,7 @@ def judge_run(run: Path) -> None:
     unseen = np.stack([image for image in images if image.tobytes() not in known])
     growth = GrowthState(size, alpha=1.0, batch_size=BATCH, g_lr=0.0, d_lr=0.0)
     for checkpoint in list_checkpoints(run / "checkpoints"):
-        G, D = players_of(checkpoint, recipe, img_channels=data.info.img_channels)
+        G, D = players_of(checkpoint, recipe, registry, img_channels=data.info.img_channels)
         torch.manual_seed(0)
         fake = torch.cat([G(torch.randn(BATCH, G.z_dim), growth=growth) for _ in range(len(trained) // BATCH)])
         known_at, unseen_at, fake_at = (mean_logit(D, x, growth) for x in (as_float(trained), as_float(unseen), fake))
@@ -57,9 +58,11 @@ def judge_run(run: Path) -> None:
         print(f"| {run} | {kimg:.0f} | {known_at:.1f} | {unseen_at:.1f} | {fake_at:.1f} | {share:.0%} |")
 
 
-def players_of(checkpoint: Path, recipe: Recipe, *, img_channels: int) -> tuple[Generator, Discriminator]:
+def players_of(
+    checkpoint: Path, recipe: Recipe, registry: Registry, *, img_channels: int
+) -> tuple[Generator, Discriminator]:
     """G's moving average and D, to be evaluated."""
-    G, D = build_networks(recipe, load_plugins().registry, img_channels=img_channels, c_dim=0)
+    G, D = build_networks(recipe, registry, img_channels=img_channels, c_dim=0)
     tensors, _ = load_weights(checkpoint)
     for name, module in (("G_ema", G), ("D", D)):
         module.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})

@@ -86,7 +86,7 @@ def test_a_checkpoint_is_read(benchmark, tmp_path):
     registry = load_plugins().registry
     recipe = load_recipe(result.run_dir / "recipe.yaml", registry)
     checkpoint = benchmark.list_checkpoints(result.run_dir / "checkpoints")[-1]
-    G, _ = benchmark.players_of(checkpoint, recipe, img_channels=3)
+    G, _ = benchmark.players_of(checkpoint, recipe, registry, img_channels=3)
     saved = ganzoo.load_generator(result.run_dir)
     z = torch.randn(2, 4)
     torch.manual_seed(0)  # the noise inputs
