@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from style_statistics import Reader, draw_faces, measure, to_float
+from style_statistics import Reader, draw_faces, measure
 from style_statistics import train as train_reader
 from torch import Tensor
 
 import ganzoo
-from ganzoo.data.images import float_to_uint8
+from ganzoo.data.images import float_to_uint8, uint8_to_float
 from ganzoo.errors import GanzooError
 from ganzoo.generation import LoadedGenerator, latents_of_every_class
 from ganzoo.generation.pictures import save_grid
@@ -101,7 +101,7 @@ def read_classes(generator: LoadedGenerator, reader: Reader, asked: Tensor, *, s
     c = torch.eye(generator.c_dim)[asked]
     found = []
     for some_z, some_c in zip(z.split(_BATCH), c.split(_BATCH), strict=True):
-        images = to_float(float_to_uint8(generator(some_z, some_c).float()))
+        images = uint8_to_float(float_to_uint8(generator(some_z, some_c).float()))
         found.append(reader(images)[ATTRIBUTE].argmax(1))
     return torch.cat(found)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ganzoo import Discriminator, Generator, GrowthState
 from ganzoo.build import build_networks
+from ganzoo.data.images import uint8_to_float
 from ganzoo.data.opening import open_all, open_data
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import Recipe, load_recipe
@@ -47,12 +48,13 @@ def judge_run(run: Path) -> None:
     trained, images = (one.read(range(one.info.num_images), size) for one in (data, total))
     known = {image.tobytes() for image in trained}
     unseen = np.stack([image for image in images if image.tobytes() not in known])
+    reals = [uint8_to_float(torch.from_numpy(pixels)) for pixels in (trained, unseen)]
     growth = GrowthState(size, alpha=1.0, batch_size=BATCH, g_lr=0.0, d_lr=0.0)
     for checkpoint in list_checkpoints(run / "checkpoints"):
         G, D = players_of(checkpoint, recipe, registry, img_channels=data.info.img_channels)
         torch.manual_seed(0)
         fake = torch.cat([G(torch.randn(BATCH, G.z_dim), growth=growth) for _ in range(len(trained) // BATCH)])
-        known_at, unseen_at, fake_at = (mean_logit(D, x, growth) for x in (as_float(trained), as_float(unseen), fake))
+        known_at, unseen_at, fake_at = (mean_logit(D, x, growth) for x in (*reals, fake))
         kimg = int(checkpoint.stem.split("-")[1]) / 1000
         share = (unseen_at - fake_at) / (known_at - fake_at)
         print(f"| {run} | {kimg:.0f} | {known_at:.1f} | {unseen_at:.1f} | {fake_at:.1f} | {share:.0%} |")
@@ -68,10 +70,6 @@ def players_of(
         module.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
         module.eval()
     return G, D
-
-
-def as_float(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
 def mean_logit(D: Discriminator, img: Tensor, growth: GrowthState) -> float:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ganzoo
+from ganzoo.data.images import uint8_to_float
 from ganzoo.data.sources import CartoonFaces
 from ganzoo.data.sources.faces import CHOICES, RANGES
 from ganzoo.evaluation.small import IMG_RESOLUTION, SmallExtractor, SmallNetwork
@@ -160,7 +161,7 @@ def train(reader: Reader, images: Tensor, targets: Mapping[str, Tensor], *, epoc
     reader.train().to(memory_format=torch.channels_last)
     for _ in range(epochs):
         for chosen in torch.randperm(len(images))[: len(images) // batch * batch].split(batch):
-            x = worn(to_float(images[chosen])).contiguous(memory_format=torch.channels_last)
+            x = worn(uint8_to_float(images[chosen])).contiguous(memory_format=torch.channels_last)
             loss = reading_loss(reader(x), {name: target[chosen] for name, target in targets.items()})
             optimizer.zero_grad()
             loss.backward()
@@ -187,15 +188,10 @@ def worn(x: Tensor) -> Tensor:
     return x + 0.1 * torch.rand(len(x), 1, 1, 1) * torch.randn_like(x)
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
 @torch.no_grad()
 def measure(reader: Reader, images: Tensor, targets: Mapping[str, Tensor]) -> dict[str, float]:
     """By attribute: accuracy of a choice, where it can be seen, or R^2 of a number."""
-    found = joined(reader(to_float(chunk)) for chunk in images.split(_BATCH))
+    found = joined(reader(uint8_to_float(chunk)) for chunk in images.split(_BATCH))
     skill = {}
     for name, target in targets.items():
         if name in CHOICES:
@@ -224,7 +220,7 @@ def joined(parts: Iterator[Readings]) -> Readings:
 @torch.no_grad()
 def sureness(reader: Reader, images: Tensor) -> dict[str, float]:
     """By choice, the mean probability of the value read. images: uint8, or float as a generator makes them."""
-    images = to_float(images) if images.dtype == torch.uint8 else images
+    images = uint8_to_float(images) if images.dtype == torch.uint8 else images
     read = only(reader, list(CHOICES))
     return {name: float(p.amax(1).mean()) for name, p in joined(read(part) for part in images.split(_BATCH)).items()}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo.data.images import save_image
+from ganzoo.data.images import save_image, uint8_to_float
 from ganzoo.data.opening import open_data
 from ganzoo.plugins import load_plugins
 from ganzoo.recipe import load_recipe
@@ -69,7 +69,7 @@ def test_unseen_images_are_placed_between_generated_and_known_ones(benchmark, tm
     (run / "checkpoints" / "checkpoint-000050000.safetensors").touch()
     registry = load_plugins().registry
     data = open_data(load_recipe(run / "recipe.yaml", registry).data, registry)
-    known = benchmark.as_float(data.read(range(40), 8))[:, 0, 0, 0]
+    known = uint8_to_float(torch.from_numpy(data.read(range(40), 8)))[:, 0, 0, 0]
     monkeypatch.setattr(benchmark, "players_of", lambda *args, **kwargs: (Black(), Knowing(known)))
     benchmark.judge_run(run)
     assert capsys.readouterr().out.splitlines() == [f"| {run} | 50 | 3.0 | 1.0 | -1.0 | 50% |"]

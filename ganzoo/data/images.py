@@ -22,6 +22,11 @@ def float_to_uint8(images: Tensor) -> Tensor:
     return images.nan_to_num(nan=0.0).mul(127.5).add(128).clamp(0, 255).to(torch.uint8)
 
 
+def uint8_to_float(pixels: Tensor) -> Tensor:
+    """uint8 of any shape -> float32 in [-1, 1], same shape and device: ``x / 127.5 - 1``, what networks are given."""
+    return pixels.float() / 127.5 - 1
+
+
 def premultiply(pixels: np.ndarray) -> np.ndarray:
     """uint8 [..., 4] with straight alpha -> colours multiplied by alpha, rounded."""
     colour, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganzoo.data.images import uint8_to_float
 from ganzoo.errors import CheckpointError
 from ganzoo.interfaces import Extractor
 from ganzoo.weights import load_weights
@@ -70,7 +71,7 @@ class SmallExtractor(Extractor):
 
 def to_network_input(images: Tensor) -> Tensor:
     """uint8 [N, 3, R, R] -> float32 [N, 3, 32, 32] in [-1, 1]."""
-    x = images.float() / 127.5 - 1
+    x = uint8_to_float(images)
     if x.shape[-2:] != (IMG_RESOLUTION, IMG_RESOLUTION):
         x = F.interpolate(x, (IMG_RESOLUTION, IMG_RESOLUTION), mode="bilinear", antialias=True)
     return x

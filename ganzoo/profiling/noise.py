@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import whole_batch
+from ganzoo.data.images import uint8_to_float
 from ganzoo.interfaces import Degradation, GrowthSchedule, GrowthState
 from ganzoo.training.system import System
 
@@ -69,5 +70,5 @@ class NoiseImages:
         return torch.randint(0, 256, shape, dtype=torch.uint8, device=self._system.device)
 
     def _on_device(self, pixels: Tensor, growth: GrowthState) -> Tensor:
-        images = pixels.float() / 127.5 - 1
+        images = uint8_to_float(pixels)
         return self._schedule.process_reals(images, growth).contiguous(memory_format=self._system.memory_format)

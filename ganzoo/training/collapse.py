@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ganzoo.data import TrainingData
 from ganzoo.data.fit import mip_levels
+from ganzoo.data.images import uint8_to_float
 from ganzoo.data.subset import spread
 from ganzoo.interfaces import Discriminator, Generator, GrowthSchedule, GrowthState, Translator
 from ganzoo.training.grids import GridMaker, generate
@@ -103,7 +104,7 @@ class CollapseWatch:
             D.eval()
             with torch.random.fork_rng([device] if device.type == "cuda" else []), self._system.autocast():
                 for images in (reals, generate(self._G, z, c, growth, batch_size=n)):
-                    img = images.to(device).float() / 127.5 - 1
+                    img = uint8_to_float(images.to(device))
                     if images is reals:
                         img = self._schedule.process_reals(img, growth)
                     labels = [None] * (total // n) if c is None else c.split(n)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganzoo import whole_batch
 from ganzoo.data import Batches, TrainingData, batches
+from ganzoo.data.images import uint8_to_float
 from ganzoo.interfaces import Degradation, GrowthSchedule, GrowthState
 from ganzoo.recipe import Recipe
 from ganzoo.training.checkpoint import TrainingState
@@ -71,7 +72,7 @@ class RealImages:
 
     def _on_device(self, pixels: Tensor, growth: GrowthState) -> Tensor:
         """uint8 [n, C, R, R] -> [-1, 1] on the training device, as the schedule shows images."""
-        images = self._moved(pixels).float() / 127.5 - 1
+        images = uint8_to_float(self._moved(pixels))
         return self._schedule.process_reals(images, growth).contiguous(memory_format=self._system.memory_format)
 
     def _moved(self, x: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def inputs_at(
     and torch's generators are left as they were.
     """
     source = data if data.inputs is None else data.inputs
-    images = torch.from_numpy(source.read(indices, resolution)).to(device).float() / 127.5 - 1
+    images = uint8_to_float(torch.from_numpy(source.read(indices, resolution)).to(device))
     if degradation is None:
         return images
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo.data.images import float_to_uint8, image_grid, premultiply, save_image, unpremultiply
+from ganzoo.data.images import float_to_uint8, image_grid, premultiply, save_image, uint8_to_float, unpremultiply
 from ganzoo.errors import DataError
 
 
@@ -16,7 +16,7 @@ def test_float_to_uint8_follows_the_official_convention():
 
 def test_every_grey_level_survives_the_way_to_the_network_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(float_to_uint8(levels.float() / 127.5 - 1), levels)
+    assert torch.equal(float_to_uint8(uint8_to_float(levels)), levels)
 
 
 def test_premultiplying_is_undone_where_anything_is_visible(pixels):

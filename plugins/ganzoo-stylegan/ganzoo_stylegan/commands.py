@@ -134,7 +134,7 @@ def project(
     import numpy as np
     import torch
 
-    from ganzoo.data.images import save_image
+    from ganzoo.data.images import save_image, uint8_to_float
     from ganzoo.generation import opaque, write_video
     from ganzoo.generation.video import can_write_mp4
 
@@ -146,7 +146,7 @@ def project(
     generator = _load(snapshot, device, "no w to project into")
     background = generator.recipe.data.background
     picture = load_target(target, generator, fit=fit)
-    wanted = torch.from_numpy(picture.copy()).to(generator.device).float()[None] / 127.5 - 1
+    wanted = uint8_to_float(torch.from_numpy(picture.copy()).to(generator.device)[None])
     distance = pyramid_distance(wanted) if vgg16 is None else vgg_distance(wanted, vgg16, background)
     projector = Projector(generator, distance, steps=steps, space=space, chosen=chosen, seed=seed)
     frames: list[np.ndarray] = []

@@ -15,7 +15,7 @@ from ganzoo.build import build_degradation
 from ganzoo.console import echo
 from ganzoo.data.decode import decode
 from ganzoo.data.fit import Fit, to_8bit, to_channels
-from ganzoo.data.images import float_to_uint8, image_grid
+from ganzoo.data.images import float_to_uint8, image_grid, uint8_to_float
 from ganzoo.data.opening import open_dataset
 from ganzoo.data.sources import FolderDataset
 from ganzoo.data.sources.files import ImageFiles, read_file
@@ -161,7 +161,7 @@ class Translation:
             fitted = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
         else:
             fitted = self._fit(image, name)
-        source = torch.from_numpy(fitted.copy()).to(self.generator.device).float()[None] / 127.5 - 1
+        source = uint8_to_float(torch.from_numpy(fitted.copy()).to(self.generator.device)[None])
         if self._degradation is not None:
             # Each image has chances of its own, so that they do not depend on which others there are.
             with torch.random.fork_rng():
