@@ -43,7 +43,8 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
     """Each transform of the chosen groups befalls each image with probability p, which follows D's overfitting.
 
     p rises while D calls more than (1 + target) / 2 of the real images real, and falls otherwise: r_t, the mean sign of
-    its logits, is driven to ``target``. Images have 1, 3 or 4 channels, any size from 2 px. A transform that spares an
+    its logits, is driven to ``target``. ``p_max`` is where augmentation begins to come out of G as well (section 2.2;
+    the authors have no such bound). Images have 1, 3 or 4 channels, any size from 2 px. A transform that spares an
     image leaves it as it is, bit for bit: at p = 0 nothing happens.
 
     RGBA images are premultiplied by alpha, and empty where all channels are -1. Geometry and filters treat the four
@@ -72,14 +73,21 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
             float, Field(gt=0, allow_inf_nan=False, description="thousands of images in which p can go from 0 to 1")
         ] = 500,
         p_start: Annotated[Probability, Field(description="p at the start")] = 0.0,
+        p_max: Annotated[
+            Probability,
+            Field(description="p rises no further: from about 0.8 on (less, for small images), G may learn to augment"),
+        ] = 1.0,
         p: Annotated[Probability | None, Field(description="a p that does not adapt")] = None,
     ) -> None:
         super().__init__()
-        if p is not None and p_start != 0:
-            raise ValueError("p does not adapt, so p_start has no meaning: leave out one of them")
+        if p is not None and (p_start, p_max) != (0, 1):
+            raise ValueError("p does not adapt, so p_start and p_max have no meaning: leave out p, or those")
+        if p_start > p_max:
+            raise ValueError(f"p_start is {p_start:g}, above p_max, which is {p_max:g}")
         self.groups = frozenset(groups)
         self.target = target
         self.ada_kimg = ada_kimg
+        self.p_max = p_max
         self.adapts_every = 4 if p is None else 0
         self.register_buffer("p", torch.tensor(float(p_start if p is None else p)))
         self.register_buffer("sym6", torch.tensor(SYM6), persistent=False)
@@ -96,7 +104,7 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
             return
         with torch.no_grad():
             overfitting = at_least_fp32(real_logits).sign().mean()
-            self.p.add_((overfitting - self.target).sign() * (nimg / (self.ada_kimg * 1000))).clamp_(0, 1)
+            self.p.add_((overfitting - self.target).sign() * (nimg / (self.ada_kimg * 1000))).clamp_(0, self.p_max)
 
     def forward(self, img: Tensor) -> Tensor:
         _check_channels(img.shape[1])

@@ -193,6 +193,16 @@ def test_p_stays_a_probability():
     assert augment.p == 0
 
 
+def test_p_stays_below_its_bound():
+    augment = AdaptiveAugmentation(p_start=0.25, p_max=0.5, ada_kimg=1)
+    augment.adapt(torch.ones(4, 1), 125)
+    assert augment.p == 0.375
+    augment.adapt(torch.ones(4, 1), 700)
+    assert augment.p == 0.5
+    augment.adapt(-torch.ones(4, 1), 125)
+    assert augment.p == 0.375
+
+
 def test_fixed_p_does_not_adapt():
     augment = AdaptiveAugmentation(p=0.25)
     augment.adapt(torch.ones(4), 100_000)
@@ -208,8 +218,11 @@ def test_p_is_all_that_is_saved():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="p_start has no meaning"):
-        AdaptiveAugmentation(p=0.5, p_start=0.1)
+    for bounds in ({"p_start": 0.1}, {"p_max": 0.8}):
+        with pytest.raises(ValueError, match="p_start and p_max have no meaning"):
+            AdaptiveAugmentation(p=0.5, **bounds)
+    with pytest.raises(ValueError, match="above p_max, which is"):
+        AdaptiveAugmentation(p_start=0.5, p_max=0.4)
     with pytest.raises(ValueError, match="1, 3, 4 channels"):
         AdaptiveAugmentation()(images(2, 2))
     with pytest.raises(ValueError, match="6 channels"):
