@@ -1,4 +1,4 @@
-"""From network outputs to pictures on disk."""
+"""Between pixels and what networks are given and make, and to pictures on disk."""
 
 from __future__ import annotations
 

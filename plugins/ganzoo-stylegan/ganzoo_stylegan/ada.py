@@ -43,9 +43,9 @@ class AdaptiveAugmentation(ganzoo.Augmentation):
     """Each transform of the chosen groups befalls each image with probability p, which follows D's overfitting.
 
     p rises while D calls more than (1 + target) / 2 of the real images real, and falls otherwise: r_t, the mean sign of
-    its logits, is driven to ``target``. ``p_max`` is where augmentation begins to come out of G as well (section 2.2;
-    the authors have no such bound). Images have 1, 3 or 4 channels, any size from 2 px. A transform that spares an
-    image leaves it as it is, bit for bit: at p = 0 nothing happens.
+    its logits, is driven to ``target``, but p never beyond ``p_max``: where it is large, augmentation can come out of G
+    as well (section 2.2; the authors set no such bound). Images have 1, 3 or 4 channels, any size from 2 px. A
+    transform that spares an image leaves it as it is, bit for bit: at p = 0 nothing happens.
 
     RGBA images are premultiplied by alpha, and empty where all channels are -1. Geometry and filters treat the four
     alike, so that no colour appears where there is no alpha; colours and noise change the straight colours only, which
