@@ -1,8 +1,8 @@
 """Every generator, discriminator, loss, regularizer and augmentation of the zoo, with every other.
 
 What the check of recipes accepts trains two steps, by ``train`` itself, and losses, weights and statistics are finite
-numbers; what it refuses, it refuses with component, owner and reason. ``pytest -s`` shows how many there were, and why
-some cannot be.
+numbers; what it refuses, it refuses with component, owner and reason. How many there were stands at the end of pytest's
+report; ``pytest -s`` also shows why some cannot be.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ PLAYERS_AND_TERMS = ("generator", "discriminator", "loss", "regularizer")
 
 Combination = dict[str, str | None]  # kind -> name, or None for going without
 Weights = dict[str, dict[str, Tensor]]  # player -> parameter -> value
+Recorder = Callable[[str, object], None]  # pytest's record_property; conftest.py prints what is recorded
 
 
 class Losses(Reporter):
@@ -246,12 +247,13 @@ def walk(
     zoo: LoadedPlugins,
     built: Weights,
     outdir: Path,
+    record: Recorder,
     *,
     whole: bool = False,
     labels: bool = False,
     precision: str = "fp32",
 ) -> list[Combination]:
-    """Check and train combinations of one of each of ``kinds``; print how many there are. Returns the accepted.
+    """Check and train combinations of one of each of ``kinds``; record how many there are. Returns the accepted.
 
     In every other one G learns by the images of D's step. whole: all of them, not only as many as it takes for every
     two components to meet.
@@ -280,9 +282,12 @@ def walk(
         accepted.append(combination)
         shutil.rmtree(outdir, ignore_errors=True)
 
-    sizes = " x ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
-    walked = len(accepted) + refused.total()
-    print(f"\n{sizes} = {size}, {walked} walked: {len(accepted)} accepted, {refused.total()} refused")
+    sizes = " x ".join(
+        f"{len(names)} {kind}" if len(names) > 1 else f"{kind} {names[0]}" for kind, names in kinds.items()
+    )
+    sizes = f"{sizes} = {size:,}{', with labels' if labels else ''}, {precision}"
+    record("walk", (sizes, len(accepted), refused.total()))
+    print(f"\n{sizes}, {len(accepted)} accepted, {refused.total()} refused:")
     for reason, count in refused.most_common():
         print(f"{count:>5d} {reason}")
     assert not failures, f"{len(failures)} combinations:\n" + "\n".join(failures)
@@ -332,30 +337,41 @@ def test_every_component_has_an_entry(zoo: LoadedPlugins) -> None:
     assert registered == SMALL.keys(), "give a new component small arguments in SMALL, and take out what is gone"
 
 
-def test_every_two(zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
+def test_every_two(zoo: LoadedPlugins, built: Weights, tmp_path: Path, record_property: Recorder) -> None:
     outdir = tmp_path / "runs"
     kinds = choices(zoo, *PLAYERS_AND_TERMS, "augmentation")
-    accepted = [a for part in by_input(kinds) for a in walk(part, zoo, built, outdir)]
+    accepted = [a for part in by_input(kinds) for a in walk(part, zoo, built, outdir, record_property)]
     idle = [(kind, name) for kind, names in kinds.items() for name in names if all(a[kind] != name for a in accepted)]
     assert not idle, f"refused whatever they are combined with: {idle}"
     takes_labels = {
         kind: [name for name in names if name != "cyclegan"] for kind, names in choices(zoo, *PLAYERS_AND_TERMS).items()
     }
     for part in by_input(takes_labels):
-        walk(part, zoo, built, outdir, labels=True, precision="bf16")
+        walk(part, zoo, built, outdir, record_property, labels=True, precision="bf16")
     growing = by_input(choices(zoo, *PLAYERS_AND_TERMS, growth="fade"))[0]  # no translator grows
-    walk(growing, zoo, built, outdir, precision="bf16")
+    walk(growing, zoo, built, outdir, record_property, precision="bf16")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("generator", sorted(name for kind, name in SMALL if kind == "generator"))
-def test_everything_with_everything(generator: str, zoo: LoadedPlugins, built: Weights, tmp_path: Path) -> None:
+def test_everything_with_everything(
+    generator: str, zoo: LoadedPlugins, built: Weights, tmp_path: Path, record_property: Recorder
+) -> None:
     """More than a thousand combinations for each generator: minutes each, an hour in all."""
     outdir, only = tmp_path / "runs", {"generator": [generator]}
-    walk(choices(zoo, *PLAYERS_AND_TERMS, "augmentation") | only, zoo, built, outdir, whole=True)
-    walk(choices(zoo, *PLAYERS_AND_TERMS) | only, zoo, built, outdir, whole=True, labels=True, precision="bf16")
+    walk(choices(zoo, *PLAYERS_AND_TERMS, "augmentation") | only, zoo, built, outdir, record_property, whole=True)
+    walk(
+        choices(zoo, *PLAYERS_AND_TERMS) | only,
+        zoo,
+        built,
+        outdir,
+        record_property,
+        whole=True,
+        labels=True,
+        precision="bf16",
+    )
     growing = choices(zoo, *PLAYERS_AND_TERMS, growth="fade") | only
-    walk(growing, zoo, built, outdir, whole=True, precision="bf16")
+    walk(growing, zoo, built, outdir, record_property, whole=True, precision="bf16")
 
 
 @pytest.mark.parametrize(
